@@ -1,0 +1,72 @@
+"""Builds the compiled modules. Everything else stands in pyproject.toml.
+
+SFTOOLS_DISABLE_EXT=1  install without compiled modules (they run as plain Python)
+SFTOOLS_REQUIRE_EXT=1  fail where a module cannot be compiled, instead of leaving it plain
+SFTOOLS_SANITIZE=1     compile with address and undefined-behaviour sanitizers (make asan)
+"""
+
+import os
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+from setuptools.extension import Extension
+
+COMPILED = [
+    "sftools/avro/encoder_cy.py",
+    "sftools/engine/engine_cy.py",
+    "sftools/engine/entities_cy.py",
+    "sftools/engine/flows_cy.py",
+    "sftools/engine/paths_cy.py",
+    "sftools/engine/state_cy.py",
+    "sftools/engine/threads_cy.py",
+    "sftools/scap/events_cy.py",
+]
+
+
+def extensions() -> list[Extension]:
+    if os.environ.get("SFTOOLS_DISABLE_EXT"):
+        return []
+    from Cython.Build import cythonize
+
+    flags = ["-O3", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-unreachable-code"]
+    link: list[str] = []
+    if os.environ.get("SFTOOLS_SANITIZE"):
+        sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g"]
+        flags = ["-O1", *sanitize]
+        link = sanitize
+    modules = [
+        Extension(
+            path.removesuffix(".py").replace("/", "."),
+            [path],
+            extra_compile_args=flags,
+            extra_link_args=link,
+            optional=not os.environ.get("SFTOOLS_REQUIRE_EXT"),
+        )
+        for path in COMPILED
+        if os.path.exists(path)
+    ]
+    return cythonize(
+        modules,
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "initializedcheck": False,
+            "cdivision": True,
+            "embedsignature": True,
+        },
+    )
+
+
+class BuildExt(build_ext):
+    """Says in one line what a failed build means."""
+
+    def run(self) -> None:
+        super().run()
+        missing = [e.name for e in self.extensions if not os.path.exists(self.get_ext_fullpath(e.name))]
+        if missing:
+            print(f"sftools: not compiled, so slow: {', '.join(missing)} (install a C compiler: apt-get install gcc)")
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

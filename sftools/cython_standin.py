@@ -1,0 +1,73 @@
+"""What lets the `*_cy.py` modules run uncompiled: the names of `cython` they use, and their attributes' defaults.
+
+Compiled modules do not use this: Cython resolves the names when it compiles, and C attributes start at zero.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+compiled = False
+
+
+class _Type:
+    """A C type: indexable (arrays, memoryviews), callable (casts)."""
+
+    def __call__(self, value: Any = 0) -> Any:
+        return value
+
+    def __getitem__(self, item: Any) -> _Type:
+        return self
+
+
+bint = char = uchar = short = ushort = int = uint = long = ulong = longlong = ulonglong = _Type()
+Py_ssize_t = size_t = double = void = _Type()
+
+
+def pointer(kind: Any) -> _Type:
+    """A pointer type: only a name here."""
+    return _Type()
+
+
+const = pointer
+
+
+def cast(kind: Any, value: Any, **options: Any) -> Any:
+    """The value itself: C casts change no Python object."""
+    return value
+
+
+def _same(thing: Any) -> Any:
+    return thing
+
+
+def _decorator(*args: Any, **options: Any) -> Callable[[Any], Any]:
+    return _same
+
+
+cclass = cfunc = ccall = inline = final = nogil = no_gc = no_gc_clear = _same
+exceptval = locals = returns = freelist = boundscheck = wraparound = cdivision = initializedcheck = _decorator
+
+
+_CLASS = re.compile(r"^cdef class (\w+)")
+_ATTRIBUTE = re.compile(r"^    cdef (?:readonly |public )?((?:const |unsigned |signed |long |short )*[\w.]+[ *]*)(?<=[ *])([\w, ]+)$")
+_OBJECTS = {"object": None, "list": None, "dict": None, "set": None, "bytes": b"", "str": "", "bytearray": None}
+
+
+def plain_defaults(module_file: str, names: dict[str, Any]) -> None:
+    """Gives the classes of an uncompiled module the zero values that their .pxd declares.
+
+    C numbers become 0, bytes b"", str "", every other object None; arrays are left to the class's __init__.
+    """
+    current: Any = None
+    for line in Path(module_file).with_suffix(".pxd").read_text().splitlines():
+        if found := _CLASS.match(line):
+            current = names.get(found[1])
+        elif current is not None and (found := _ATTRIBUTE.match(line)):
+            kind = found[1].strip()
+            number = kind.split()[-1] in {"int", "long", "short", "char", "bint", "double", "size_t", "Py_ssize_t"}
+            for name in found[2].split(","):
+                setattr(current, name.strip(), 0 if number else _OBJECTS.get(kind))

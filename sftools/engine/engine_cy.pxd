@@ -1,0 +1,93 @@
+from sftools.avro.encoder_cy cimport Encoder
+from sftools.engine.entities_cy cimport Entities
+from sftools.engine.flows_cy cimport Flows
+from sftools.engine.state_cy cimport Container, FdInfo, FdTable, Group, Process, Thread
+from sftools.engine.threads_cy cimport Threads
+from sftools.scap.events_cy cimport EventCursor, SavedEvent
+
+
+cdef class Engine:
+    cdef readonly EventCursor cursor
+    cdef readonly Encoder encoder
+    cdef readonly Threads threads
+    cdef readonly Entities entities
+    cdef readonly Flows flows
+    cdef readonly object users
+    cdef object cgroups
+    cdef object on_start
+    cdef object on_rotate
+    cdef object predicate
+    cdef bint file_only
+    cdef bint no_files
+    cdef bint consume
+    cdef bint proc_flow
+    cdef bint container_only
+    cdef unsigned long long rotate_ns
+    cdef unsigned long long rotate_at
+    cdef readonly unsigned long long ts
+    cdef readonly unsigned long long first_ts
+    cdef unsigned long long next_tick
+    cdef unsigned long long last_tick
+    cdef bint started
+    cdef bint tables_open
+    cdef int sections
+    cdef readonly bytes hostname
+    cdef set server_ports
+    cdef list interfaces
+    cdef list interfaces6
+    cdef int file_read_mode
+    # the current event, for predicates
+    cdef readonly Thread thread
+    cdef readonly FdInfo info
+    cdef readonly long long fd
+    cdef readonly long long res
+    cdef readonly unsigned int event_type
+    # counts
+    cdef readonly unsigned long long unknown_types
+    cdef readonly unsigned long long unknown_threads
+    cdef readonly unsigned long long filtered
+    cdef readonly unsigned long long bad_events
+
+    cdef void _event(self)
+    cdef void _tick(self, unsigned long long ts)
+    cdef Thread _thread(self, long long tid)
+    cdef void _enter(self, unsigned int type, unsigned int kind)
+    cdef void _exit(self, unsigned int type, unsigned int kind)
+    cdef bint _passes(self, Thread thread, FdInfo info, long long fd, long long res)
+    cdef void _data_op(self, Thread thread, FdInfo info, long long fd, int op, long long res)
+    cdef void _io(self, Thread thread, int op)
+    cdef void _transfer(self, Thread thread, int source, int target)
+    cdef void _close(self, Thread thread)
+    cdef void _close_range(self, Thread thread)
+    cdef void _drop_fd(self, Thread thread, FdTable fds, long long fd, FdInfo info)
+    cdef void _open(self, Thread thread, SavedEvent enter)
+    cdef bytes _at(self, Thread thread, long long dirfd, bytes name)
+    cdef void _file_event(self, Thread thread)
+    cdef void _write_file_event(self, Thread thread, int op, bytes path, int restype, bytes new_path)
+    cdef FdInfo _new_fd(self, Thread thread, long long fd, int type)
+    cdef void _socket(self, Thread thread)
+    cdef void _bind(self, Thread thread)
+    cdef void _connect_address(self, FdTable fds, long long fd, FdInfo info, bytes address)
+    cdef void _connect(self, Thread thread, bint entered)
+    cdef void _accept(self, Thread thread)
+    cdef FdInfo _update_peer(self, FdTable fds, long long fd, FdInfo info, bytes tuple_)
+    cdef void _patch_address(self, FdInfo info)
+    cdef void _pipe(self, Thread thread)
+    cdef void _socketpair(self, Thread thread)
+    cdef void _dup(self, Thread thread)
+    cdef void _fcntl(self, Thread thread)
+    cdef void _simple_fd(self, Thread thread, unsigned int type)
+    cdef void _chdir(self, Thread thread, bytes path)
+    cdef void _clone(self, Thread thread)
+    cdef Thread _clone_child(self, Thread thread)
+    cdef Thread _clone_caller(self, Thread thread, long long child_tid)
+    cdef void _found_group(self, Thread child, Thread model)
+    cdef void _inherit(self, Thread child, Thread model)
+    cdef void _describe(self, Thread child)
+    cdef void _set_container(self, Thread thread, bytes cgroups)
+    cdef void _exec(self, Thread thread, SavedEvent enter)
+    cdef void _procexit(self, Thread thread)
+    cdef void _set_ids(self, Thread thread)
+    cdef void _unshare(self, Thread thread)
+    cdef void _mmap(self, Thread thread, unsigned int fd_at)
+    cdef void _process_event(self, Process process, Thread thread, int op, bytes arg, long long ret)

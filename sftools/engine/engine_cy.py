@@ -1,0 +1,1754 @@
+"""The engine: facts of a capture in, SysFlow records out.
+
+Every event first changes the state (threads, fds) by libsinsp's rules (parsers.cpp), then becomes an operation of a
+record, as the SysFlow collector's processors have it. docs/engine.md tells the way of an event.
+"""
+
+import struct
+
+try:
+    import cython
+except ModuleNotFoundError:
+    from sftools import cython_standin as cython
+
+if cython.compiled:
+    from cython.cimports.sftools.avro.encoder_cy import Encoder
+    from cython.cimports.sftools.engine.entities_cy import Entities
+    from cython.cimports.sftools.engine.flows_cy import Flows
+    from cython.cimports.sftools.engine.paths_cy import join, normal
+    from cython.cimports.sftools.engine.state_cy import Container, FdInfo, FdTable, Group, Process, Thread
+    from cython.cimports.sftools.engine.threads_cy import Threads
+    from cython.cimports.sftools.scap.events_cy import EventCursor, SavedEvent, u8
+else:
+    from sftools.avro.encoder_cy import Encoder
+    from sftools.engine.entities_cy import Entities
+    from sftools.engine.flows_cy import Flows
+    from sftools.engine.paths_cy import join, normal
+    from sftools.engine.state_cy import Container, FdInfo, FdTable, Group, Process, Thread
+    from sftools.engine.threads_cy import Threads
+    from sftools.scap.events_cy import EventCursor, SavedEvent, u8
+
+from sftools.engine import containers
+from sftools.engine.options import CONSUME, NOFILES
+from sftools.engine.state_cy import Pod
+from sftools.engine.users import Users
+from sftools.scap import blocks, lists, tables
+from sftools.schema import opflags
+
+_SECOND: cython.ulonglong = 1_000_000_000
+_MAX_TIME: cython.ulonglong = 1 << 63
+# A child whose clone was seen longer ago than this is another thread with a reused tid (libsinsp CLONE_STALE_TIME_NS).
+_CLONE_STALE: cython.ulonglong = 2_000_000_000
+_EINPROGRESS: cython.longlong = -115
+_AT_FDCWD: cython.longlong = -100
+_SOCK_CLOEXEC: cython.uint = 0x80000
+
+_O_DIRECTORY: cython.uint = tables.PPM_O_DIRECTORY
+_O_CLOEXEC: cython.uint = tables.PPM_O_CLOEXEC
+# Flags that only the exit probe knows (PPM_O_F_CREATED and above) stay when the enter event's flags are preferred.
+_O_FROM_EXIT: cython.uint = 0xFFFFFFFF & ~(tables.PPM_O_F_CREATED - 1)
+_O_CREAT: cython.uint = tables.PPM_O_CREAT | tables.PPM_O_WRONLY | tables.PPM_O_TRUNC
+_CLONE_FILES: cython.uint = tables.PPM_CL_CLONE_FILES
+_CLONE_THREAD: cython.uint = tables.PPM_CL_CLONE_THREAD
+_CLONE_VFORK: cython.uint = tables.PPM_CL_CLONE_VFORK
+_CLONE_PARENT: cython.uint = tables.PPM_CL_CLONE_PARENT
+_CLONE_NEWPID: cython.uint = tables.PPM_CL_CLONE_NEWPID
+_CLONE_INVERTED: cython.uint = tables.PPM_CL_CLONE_INVERTED
+_CHILD_IN_PIDNS: cython.uint = tables.PPM_CL_CHILD_IN_PIDNS
+_IS_MAIN_THREAD: cython.uint = tables.PPM_CL_IS_MAIN_THREAD
+
+_OP_CLONE: cython.int = opflags.OP_CLONE
+_OP_EXEC: cython.int = opflags.OP_EXEC
+_OP_EXIT: cython.int = opflags.OP_EXIT
+_OP_SETUID: cython.int = opflags.OP_SETUID
+_OP_SETNS: cython.int = opflags.OP_SETNS
+_OP_ACCEPT: cython.int = opflags.OP_ACCEPT
+_OP_CONNECT: cython.int = opflags.OP_CONNECT
+_OP_OPEN: cython.int = opflags.OP_OPEN
+_OP_READ: cython.int = opflags.OP_READ_RECV
+_OP_WRITE: cython.int = opflags.OP_WRITE_SEND
+_OP_CLOSE: cython.int = opflags.OP_CLOSE
+_OP_SHUTDOWN: cython.int = opflags.OP_SHUTDOWN
+_OP_MMAP: cython.int = opflags.OP_MMAP
+_OP_MKDIR: cython.int = opflags.OP_MKDIR
+_OP_RMDIR: cython.int = opflags.OP_RMDIR
+_OP_LINK: cython.int = opflags.OP_LINK
+_OP_UNLINK: cython.int = opflags.OP_UNLINK
+_OP_SYMLINK: cython.int = opflags.OP_SYMLINK
+_OP_RENAME: cython.int = opflags.OP_RENAME
+
+_CREATED: cython.int = 0
+_REUP: cython.int = 2
+
+# What an event id means to the engine. Even (enter) ids without an entry only mark their thread.
+_NOTHING: cython.uint = 0
+_READ: cython.uint = 1
+_WRITE: cython.uint = 2
+_CLOSE: cython.uint = 3
+_OPEN: cython.uint = 4
+_SOCKET: cython.uint = 5
+_BIND: cython.uint = 6
+_CONNECT: cython.uint = 7
+_ACCEPT: cython.uint = 8
+_SHUTDOWN: cython.uint = 9
+_PIPE: cython.uint = 10
+_SOCKETPAIR: cython.uint = 11
+_DUP: cython.uint = 12
+_FCNTL: cython.uint = 13
+_SIMPLE_FD: cython.uint = 14
+_CHDIR: cython.uint = 15
+_FCHDIR: cython.uint = 16
+_GETCWD: cython.uint = 17
+_CLONE: cython.uint = 18
+_EXEC: cython.uint = 19
+_SETUID: cython.uint = 20
+_SETNS: cython.uint = 21
+_UNSHARE: cython.uint = 22
+_MMAP: cython.uint = 23
+_FILE_EVENT: cython.uint = 24
+_SENDFILE: cython.uint = 25
+_SPLICE: cython.uint = 26
+_COPY_FILE_RANGE: cython.uint = 27
+_CLOSE_RANGE: cython.uint = 28
+_PIDFD_GETFD: cython.uint = 29
+_SETSID: cython.uint = 30
+_PROCEXIT: cython.uint = 40
+_META: cython.uint = 41
+_IGNORED: cython.uint = 42
+_SAVED_ENTER: cython.uint = 50
+_MMAP_ENTER: cython.uint = 51
+_CONNECT_ENTER: cython.uint = 52
+
+_KINDS = {
+    _READ: "READ READV PREAD PREADV RECV RECVFROM RECVMSG RECVMMSG",
+    _WRITE: "WRITE WRITEV PWRITE PWRITEV SEND SENDTO SENDMSG SENDMMSG",
+    _CLOSE: "CLOSE",
+    _OPEN: "OPEN OPENAT OPENAT_2 OPENAT2 CREAT OPEN_BY_HANDLE_AT",
+    _SOCKET: "SOCKET",
+    _BIND: "BIND",
+    _CONNECT: "CONNECT",
+    _ACCEPT: "ACCEPT ACCEPT_5 ACCEPT4 ACCEPT4_5 ACCEPT4_6",
+    _SHUTDOWN: "SHUTDOWN",
+    _PIPE: "PIPE PIPE2",
+    _SOCKETPAIR: "SOCKETPAIR",
+    _DUP: "DUP DUP_1 DUP2 DUP3",
+    _FCNTL: "FCNTL",
+    _SIMPLE_FD: "EVENTFD EVENTFD2 SIGNALFD SIGNALFD4 TIMERFD_CREATE INOTIFY_INIT INOTIFY_INIT1 EPOLL_CREATE EPOLL_CREATE1"
+    " BPF BPF_2 USERFAULTFD IO_URING_SETUP MEMFD_CREATE PIDFD_OPEN",
+    _CHDIR: "CHDIR",
+    _FCHDIR: "FCHDIR",
+    _GETCWD: "GETCWD",
+    _CLONE: "CLONE_11 CLONE_16 CLONE_17 CLONE_20 FORK FORK_17 FORK_20 VFORK VFORK_17 VFORK_20 CLONE3",
+    _EXEC: "EXECVE_8 EXECVE_13 EXECVE_14 EXECVE_15 EXECVE_16 EXECVE_17 EXECVE_18 EXECVE_19 EXECVEAT",
+    _SETUID: "SETUID SETRESUID SETREUID SETGID SETRESGID SETREGID",
+    _SETNS: "SETNS",
+    _UNSHARE: "UNSHARE",
+    _MMAP: "MMAP MMAP2",
+    _FILE_EVENT: "MKDIR MKDIR_2 MKDIRAT RMDIR RMDIR_2 LINK LINK_2 LINKAT LINKAT_2 UNLINK UNLINK_2 UNLINKAT UNLINKAT_2"
+    " SYMLINK SYMLINKAT RENAME RENAMEAT RENAMEAT2",
+    _SENDFILE: "SENDFILE",
+    _SPLICE: "SPLICE",
+    _COPY_FILE_RANGE: "COPY_FILE_RANGE",
+    _CLOSE_RANGE: "CLOSE_RANGE",
+    _PIDFD_GETFD: "PIDFD_GETFD",
+    _SETSID: "SETSID",
+}  # fmt: skip
+
+_META_EVENTS = (
+    "CONTAINER_E CONTAINER_JSON_E CONTAINER_JSON_2_E ASYNCEVENT_E USER_ADDED_E USER_DELETED_E GROUP_ADDED_E GROUP_DELETED_E"
+)
+
+# Which parameter of the newest layout is the fd, and which the socket tuple.
+_FD_AT_NAMES = {
+    "READ": 2, "READV": 3, "PREAD": 2, "PREADV": 3, "RECV": 2, "RECVFROM": 3, "RECVMSG": 5, "RECVMMSG": 1, "WRITE": 2,
+    "WRITEV": 2, "PWRITE": 2, "PWRITEV": 2, "SEND": 2, "SENDTO": 2, "SENDMSG": 2, "SENDMMSG": 1,
+}  # fmt: skip
+_TUPLE_AT_NAMES = {
+    "SEND": 4, "SENDTO": 4, "SENDMSG": 4, "SENDMMSG": 4, "RECV": 4, "RECVFROM": 2, "RECVMSG": 3, "RECVMMSG": 4,
+}  # fmt: skip
+
+_SIMPLE_FD_TYPES = {
+    "EVENTFD": 9, "EVENTFD2": 9, "SIGNALFD": 11, "SIGNALFD4": 11, "TIMERFD_CREATE": 14, "INOTIFY_INIT": 13,
+    "INOTIFY_INIT1": 13, "EPOLL_CREATE": 12, "EPOLL_CREATE1": 12, "BPF": 17, "BPF_2": 17, "USERFAULTFD": 18,
+    "IO_URING_SETUP": 19, "MEMFD_CREATE": 20, "PIDFD_OPEN": 21,
+}  # fmt: skip
+
+
+def _code(name: str, side: str):
+    """An event id by its short name, whichever of the two prefixes it has; None where the table has none."""
+    for prefix in ("PPME_SYSCALL_", "PPME_SOCKET_"):
+        found = getattr(tables, prefix + name + side, None)
+        if found is not None:
+            return found
+    return None
+
+
+_EVENT_COUNT: cython.uint = len(tables.EVENT_CODES)
+
+
+def _by_type(numbers: dict, side: str) -> bytes:
+    out = bytearray(_EVENT_COUNT + 1)
+    for name, number in numbers.items():
+        code = _code(name, side)
+        if code is not None:
+            out[code] = number
+    return bytes(out)
+
+
+def _kinds() -> bytes:
+    out = bytearray(_EVENT_COUNT + 1)
+    for code, name in enumerate(tables.EVENT_CODES):
+        if code % 2 == 0 and not name.startswith(("PPME_SYSCALL_", "PPME_SOCKET_", "PPME_GENERIC_E")):
+            out[code] = _IGNORED
+    for kind, names in _KINDS.items():
+        for name in names.split():
+            code = _code(name, "_X")
+            if code is not None:
+                out[code] = kind
+                enter = _code(name, "_E")
+                if enter is not None:
+                    out[enter] = _SAVED_ENTER
+    for name in _META_EVENTS.split():
+        out[getattr(tables, "PPME_" + name)] = _META
+    out[tables.PPME_PROCEXIT_E] = _PROCEXIT
+    out[tables.PPME_PROCEXIT_1_E] = _PROCEXIT
+    out[tables.PPME_SYSCALL_MMAP_E] = _MMAP_ENTER
+    out[tables.PPME_SYSCALL_MMAP2_E] = _MMAP_ENTER
+    out[tables.PPME_SOCKET_CONNECT_E] = _CONNECT_ENTER
+    return bytes(out)
+
+
+_KIND: bytes = _kinds()
+_FD_AT: bytes = _by_type(_FD_AT_NAMES, "_X")
+_TUPLE_AT: bytes = _by_type(_TUPLE_AT_NAMES, "_X")
+_SIMPLE_FD_TYPE: bytes = _by_type(_SIMPLE_FD_TYPES, "_X")
+
+_EXECVE_19_X: cython.uint = tables.PPME_SYSCALL_EXECVE_19_X
+_EXECVEAT_E: cython.uint = tables.PPME_SYSCALL_EXECVEAT_E
+_VFORK_20_X: cython.uint = tables.PPME_SYSCALL_VFORK_20_X
+_OPEN_X: cython.uint = tables.PPME_SYSCALL_OPEN_X
+_CREAT_X: cython.uint = tables.PPME_SYSCALL_CREAT_X
+_OPEN_BY_HANDLE_AT_X: cython.uint = tables.PPME_SYSCALL_OPEN_BY_HANDLE_AT_X
+_SEND_X: cython.uint = tables.PPME_SOCKET_SEND_X
+_SENDTO_X: cython.uint = tables.PPME_SOCKET_SENDTO_X
+_SENDMSG_X: cython.uint = tables.PPME_SOCKET_SENDMSG_X
+
+_UNPACK_IP4 = struct.Struct("<IHIH").unpack_from
+_UNPACK_ADDR4 = struct.Struct("<IH").unpack_from
+_UNPACK_U16 = struct.Struct("<H").unpack_from
+_UNPACK_2U64 = struct.Struct("<QQ").unpack_from
+
+_MAPPED = bytes(10) + b"\xff\xff"
+_LOOPBACK: cython.uint = 0x0100007F
+
+
+@cython.cclass
+class Engine:
+    """Turns one capture, or several one after the other, into records.
+
+    encoder: takes the records. on_start: called with the first capture's hostname before the first record, to write the
+    header. on_rotate: called with the capture time in ns at which a new output file begins.
+
+    run(cursor) reads a capture to its end and leaves its flows open; finish() writes them.
+    Raises what the cursor raises; the state is then as far as the capture was read.
+    """
+
+    def __init__(self, encoder: Encoder, options, on_start, on_rotate=None):
+        self.encoder = encoder
+        self.on_start = on_start
+        self.on_rotate = on_rotate
+        self.predicate = options.predicate
+        self.file_only = options.file_only
+        self.no_files = options.mode == NOFILES
+        self.consume = options.mode == CONSUME
+        self.proc_flow = options.proc_flow
+        self.container_only = options.container_only
+        self.rotate_ns = options.rotate_seconds * 1_000_000_000
+        self.file_read_mode = options.file_read_mode
+        self.started = False
+        self.ts = 0
+        self.first_ts = 0
+        self.fd = -1
+        self.hostname = b""
+        self.cgroups = containers.CgroupIds()
+        self.threads = None
+        self.entities = None
+        self._reset()
+
+    def _reset(self):
+        """A new section: nothing of what was known holds."""
+        epoch = 1 if self.entities is None else self.entities.epoch
+        left_out = 0 if self.flows is None else self.flows.ipv6_left_out
+        dropped = 0 if self.flows is None else self.flows.dropped
+        self.users = Users()
+        self.threads = Threads(None)
+        self.entities = Entities(self.encoder, self.threads, self.users)
+        self.threads.on_remove = self.entities.forget_group
+        self.entities.epoch = epoch
+        self.flows = Flows(self.encoder, self.entities, self.file_read_mode, self.consume)
+        self.flows.ipv6_left_out = left_out
+        self.flows.dropped = dropped
+        self.server_ports = set()
+        self.interfaces = []
+        self.interfaces6 = []
+        self.tables_open = False
+        self.next_tick = 0
+        self.last_tick = 0
+        self.sections = 0
+
+    # -- the way of a capture
+
+    def run(self, cursor: EventCursor, until: cython.longlong = -1) -> bool:
+        """Read a capture. until: stop after so many more events (for progress and signals); -1: at the end.
+
+        Returns False at the end of the capture.
+        """
+        what: cython.int
+        left: cython.longlong = until
+        if self.cursor is not cursor:
+            self.cursor = cursor
+        while True:
+            what = cursor.advance()
+            if what == 1:
+                self._event()
+                left -= 1
+                if left == 0:
+                    return True
+            elif what == 2:
+                self._block()
+            else:
+                return False
+
+    def start(self):
+        """Write the header, if no event has brought it about."""
+        if not self.started:
+            self.started = True
+            self.on_start(self.hostname)
+
+    def finish(self):
+        """The end of input: all open flows are written."""
+        self.start()
+        self.flows.finish(self.ts)
+
+    def _block(self):
+        """A list block."""
+        kind: cython.uint = self.cursor.block_type
+        try:
+            if kind == 0x0A0D0D0A:
+                self.sections += 1
+                if self.sections > 1:
+                    self.finish()
+                    self._reset()
+                    self.sections = 1
+            elif kind in blocks.PROCESS_LISTS:
+                self.tables_open = True
+                for entry in lists.processes(kind, self.cursor.body()):
+                    self._listed_thread(entry)
+            elif kind in blocks.FD_LISTS:
+                self.tables_open = True
+                tid, entries = lists.fds(kind, self.cursor.body())
+                self._listed_fds(tid, entries)
+            elif kind in blocks.USER_LISTS:
+                for entry in lists.users(kind, self.cursor.body()):
+                    if entry.kind == 0:
+                        self.users.add_user(b"", entry.id, entry.name)
+                    else:
+                        self.users.add_group(b"", entry.id, entry.name)
+            elif kind in blocks.INTERFACE_LISTS:
+                for entry in lists.interfaces(kind, self.cursor.body()):
+                    if entry.addr6 is None:
+                        self.interfaces.append((entry.addr, entry.mask))
+                    else:
+                        self.interfaces6.append(entry.addr6)
+            elif kind in blocks.MACHINE_INFOS:
+                self.hostname = lists.machine_info(self.cursor.body()).hostname
+        except lists.ListDamage as error:
+            self.cursor.damage_here(str(error))
+
+    def _listed_thread(self, entry):
+        thread: Thread = self.threads.make(entry.tid)
+        group: Group
+        thread.pid = entry.pid
+        thread.ptid = entry.ptid
+        thread.sid = entry.sid
+        thread.vpgid = entry.vpgid
+        thread.vtid = entry.vtid
+        thread.vpid = entry.vpid
+        thread.flags = entry.flags
+        thread.uid = entry.uid
+        thread.gid = entry.gid
+        thread.loginuid = entry.loginuid
+        thread.tty = entry.tty
+        thread.comm = entry.comm
+        thread.exe = entry.exe
+        thread.exepath = entry.exepath
+        thread.args = entry.args
+        thread.env = entry.env
+        self._set_container(thread, entry.cgroups)
+        old: Thread = self.threads.find(entry.tid)
+        if old is not None:
+            self.threads.remove(old)
+        if not self.threads.add(thread):
+            return
+        if thread.is_leader() and thread.group is not None:
+            group = thread.group
+            group.cwd = _directory(join(b"", entry.cwd))
+
+    def _listed_fds(self, tid, entries):
+        thread: Thread = self.threads.find(tid)
+        fds: FdTable = None
+        info: FdInfo
+        if thread is not None:
+            fds = self.threads.fds(thread)
+        for entry in entries:
+            if fds is None:
+                continue
+            info = FdInfo.__new__(FdInfo)
+            info.type = entry.type
+            info.name = entry.name
+            info.openflags = entry.open_flags
+            info.cloexec = entry.open_flags & _O_CLOEXEC != 0
+            info.l4proto = entry.l4proto
+            info.sip = entry.sip
+            info.dip = entry.dip
+            info.sport = entry.sport
+            info.dport = entry.dport
+            if info.type in (4, 6):
+                if lists.is_ipv4_mapped(entry.sip6) and (entry.dip6 is None or lists.is_ipv4_mapped(entry.dip6)):
+                    info.type -= 1
+                    info.sip = int.from_bytes(entry.sip6[12:], "little")
+                    info.dip = int.from_bytes(entry.dip6[12:], "little") if entry.dip6 is not None else 0
+                else:
+                    info.sip6 = entry.sip6
+                    info.dip6 = entry.dip6
+            if info.type in (5, 6):
+                self.server_ports.add(info.sport)
+            info.named = info.type in (3, 4, 5, 6) or len(info.name) > 0
+            if info.type == 8:
+                info.role = 1 if not info.name else 2
+            self._patch_address(info)
+            if fds.put(entry.fd, info):
+                self.threads.fd_budget -= 1
+
+    def _close_tables(self):
+        """The lists are complete: link children to parents, tell servers' sockets from clients'."""
+        self.tables_open = False
+        thread: Thread
+        parent: Thread
+        group: Group
+        info: FdInfo
+        for item in list(self.threads.by_tid.values()):
+            thread = cython.cast(Thread, item)
+            parent = self.threads.parent(thread)
+            if parent is not None and not parent.is_invalid() and thread.pid != 1:
+                if parent.children is None:
+                    parent.children = set()
+                parent.children.add(thread.tid)
+        for item in self.threads.groups.values():
+            group = cython.cast(Group, item)
+            for fd in group.fds.numbers():
+                info = group.fds.get(fd)
+                if info.type == 3 or info.type == 4:
+                    if info.sport in self.server_ports:
+                        _swap(info)
+                        info.role = 2
+                    else:
+                        info.role = 1
+
+    # -- the way of an event
+
+    def _event(self):
+        cursor: EventCursor = self.cursor
+        type_: cython.uint = cursor.type
+        kind: cython.uint
+        ts: cython.ulonglong = cursor.ts
+        if type_ >= _EVENT_COUNT:
+            self.unknown_types += 1
+            return
+        if 0 < ts < _MAX_TIME:
+            self.ts = ts
+            if ts >= self.next_tick or ts + _SECOND < self.last_tick:
+                self._tick(ts)
+        kind = _KIND[type_]
+        if kind == _IGNORED:
+            return
+        if not self.started or self.tables_open:
+            self.start()
+            self._close_tables()
+        if type_ & 1:
+            if kind != _NOTHING:
+                self._exit(type_, kind)
+        elif kind == _PROCEXIT:
+            self._exit(type_, kind)
+        elif kind == _META:
+            if cursor.load(None):
+                self._meta(type_)
+            else:
+                self._bad_event()
+        else:
+            self._enter(type_, kind)
+
+    def _bad_event(self):
+        self.bad_events += 1
+        self.cursor.damage_here("an event's parameters do not fit its length")
+
+    def _tick(self, ts):
+        """Once a second of capture time."""
+        now: cython.ulonglong = ts // _SECOND
+        if self.first_ts == 0:
+            self.first_ts = ts
+            self.rotate_at = ts + self.rotate_ns
+        elif now > self.last_tick // _SECOND:
+            self.flows.expire(ts)
+            self.entities.sweep(now)
+        self.last_tick = ts
+        self.next_tick = (now + 1) * _SECOND
+        if self.rotate_ns and ts >= self.rotate_at:
+            while self.rotate_at <= ts:
+                # Quiet intervals make no empty files; steps are counted, not walked, when the clock leaps.
+                self.rotate_at += self.rotate_ns * ((ts - self.rotate_at) // self.rotate_ns + 1)
+            if self.on_rotate is not None and self.started:
+                self.encoder.flush()
+                self.on_rotate(ts)
+                self.entities.rotate()
+        elif self.rotate_ns and self.next_tick > self.rotate_at:
+            self.next_tick = self.rotate_at
+
+    def _thread(self, tid):
+        """The thread of an event; one of which only the tid is known where it is new."""
+        thread: Thread = self.threads.find(tid)
+        if thread is None:
+            thread = self.threads.make(tid)
+            if not self.threads.add(thread):
+                return None
+        return thread
+
+    def _enter(self, type_, kind):
+        cursor: EventCursor = self.cursor
+        thread: Thread = self.threads.find(cursor.tid)
+        if kind == _NOTHING:
+            if thread is not None:
+                thread.enter_type = type_
+            return
+        if thread is None:
+            thread = self._thread(cursor.tid)
+            if thread is None:
+                return
+        thread.enter_type = type_
+        thread.last_event = cursor.events
+        if thread.enter is None:
+            thread.enter = SavedEvent()
+        cursor.save(thread.enter)
+        if kind == _MMAP_ENTER:
+            if not cursor.load(None):
+                self._bad_event()
+                return
+            self._mmap(thread, 4)
+        elif kind == _CONNECT_ENTER:
+            if not cursor.load(None):
+                self._bad_event()
+                return
+            fds: FdTable = self.threads.fds(thread)
+            if fds is not None:
+                fd: cython.longlong = cursor.long_param(0, -1)
+                info: FdInfo = fds.get(fd)
+                if info is not None:
+                    self._connect_address(fds, fd, info, cursor.bytes_param(1))
+
+    def _exit(self, type_, kind):
+        cursor: EventCursor = self.cursor
+        thread: Thread = self.threads.find(cursor.tid)
+        enter: SavedEvent = None
+        self.event_type = type_
+        if thread is None and kind != _PROCEXIT and kind != _CLONE:
+            if kind == _EXEC:
+                thread = self._thread(cursor.tid)
+            if thread is None:
+                self.unknown_threads += 1
+                return
+        if thread is not None:
+            thread.last_event = cursor.events
+            if thread.enter is not None and thread.enter.type == thread.enter_type:
+                if thread.enter_type + 1 == type_ or (type_ == _EXECVE_19_X and thread.enter_type == _EXECVEAT_E):
+                    enter = thread.enter
+        if not cursor.load(enter):
+            self._bad_event()
+            return
+        if kind == _READ:
+            self._io(thread, _OP_READ)
+        elif kind == _WRITE:
+            self._io(thread, _OP_WRITE)
+        elif kind == _CLOSE:
+            self._close(thread)
+        elif kind == _OPEN:
+            self._open(thread, enter)
+        elif kind == _FILE_EVENT:
+            self._file_event(thread)
+        elif kind == _MMAP:
+            if enter is None:
+                self._mmap(thread, 8)
+        elif kind == _CLONE:
+            self._clone(thread)
+        elif kind == _EXEC:
+            self._exec(thread, enter)
+        elif kind == _PROCEXIT:
+            if thread is not None:
+                self._procexit(thread)
+        elif kind == _SOCKET:
+            self._socket(thread)
+        elif kind == _BIND:
+            self._bind(thread)
+        elif kind == _CONNECT:
+            self._connect(thread, enter is not None)
+        elif kind == _ACCEPT:
+            self._accept(thread)
+        elif kind == _SHUTDOWN:
+            self._fd_op(thread, 1, _OP_SHUTDOWN)
+        elif kind == _SETNS:
+            self._fd_op(thread, 1, _OP_SETNS)
+        elif kind == _PIPE:
+            self._pipe(thread)
+        elif kind == _SOCKETPAIR:
+            self._socketpair(thread)
+        elif kind == _DUP:
+            self._dup(thread)
+        elif kind == _FCNTL:
+            self._fcntl(thread)
+        elif kind == _SIMPLE_FD:
+            self._simple_fd(thread, cursor.type)
+        elif kind == _CHDIR or kind == _GETCWD:
+            if cursor.long_param(0, -1) >= 0:
+                self._chdir(thread, cursor.str_param(1))
+        elif kind == _FCHDIR:
+            if cursor.long_param(0, -1) >= 0 and thread.group is not None:
+                info: FdInfo = thread.group.fds.get(cursor.long_param(1, -1))
+                if info is not None:
+                    self._chdir(thread, info.name)
+        elif kind == _SETUID:
+            self._set_ids(thread)
+        elif kind == _UNSHARE:
+            if cursor.long_param(0, -1) >= 0 and cursor.uint_param(1, 0) & _CLONE_FILES:
+                self._unshare(thread)
+        elif kind == _SENDFILE:
+            self._transfer(thread, 3, 2)
+        elif kind == _SPLICE:
+            self._transfer(thread, 1, 2)
+        elif kind == _COPY_FILE_RANGE:
+            self._transfer(thread, 3, 1)
+        elif kind == _CLOSE_RANGE:
+            self._close_range(thread)
+        elif kind == _PIDFD_GETFD:
+            self._pidfd_getfd(thread)
+        elif kind == _SETSID:
+            if cursor.long_param(0, -1) >= 0:
+                thread.sid = cursor.long_param(0, -1)
+
+    def _passes(self, thread, info, fd, res):
+        """Whether the current event's records are wanted."""
+        if self.container_only and thread.container is None:
+            self.filtered += 1
+            return False
+        if self.predicate is not None:
+            self.thread = thread
+            self.info = info
+            self.fd = fd
+            self.res = res
+            if not self.predicate(self):
+                self.filtered += 1
+                return False
+        return True
+
+    # -- operations on fds
+
+    def _data_op(self, thread, info, fd, op, res):
+        """An operation on a known fd becomes part of a flow."""
+        if (self.predicate is not None or self.container_only) and not self._passes(thread, info, fd, res):
+            return
+        if info.is_ip():
+            self.flows.net_op(thread, info, cython.cast(cython.int, fd), op, res, self.ts)
+            return
+        if self.no_files:
+            return
+        if info.type != 16 and info.type != 1:
+            if self.file_only or (info.type != 2 and info.type != 8 and info.type != 7):
+                return
+        self.flows.file_op(thread, info, cython.cast(cython.int, fd), op, res, self.ts)
+
+    def _fd_op(self, thread: Thread, at: cython.uint, op: cython.int):
+        """An operation whose fd is parameter `at` and which changes no state."""
+        fds: FdTable = self.threads.fds(thread)
+        fd: cython.longlong = self.cursor.long_param(at, -1)
+        info: FdInfo
+        if fds is None:
+            self.unknown_threads += 1
+            return
+        info = fds.get(fd)
+        if info is not None:
+            self._data_op(thread, info, fd, op, self.cursor.long_param(0, -1))
+
+    def _io(self, thread, op):
+        """Reads and writes of all kinds."""
+        cursor: EventCursor = self.cursor
+        type_: cython.uint = cursor.type
+        fds: FdTable
+        fd: cython.longlong
+        res: cython.longlong
+        info: FdInfo
+        changed: FdInfo
+        at: cython.uint
+        if thread.group is None:
+            self.unknown_threads += 1
+            return
+        fds = thread.group.fds
+        if cursor.nparams == 0 or cursor.plen[0] == 0:
+            return
+        fd = cursor.long_param(_FD_AT[type_], -1)
+        res = cursor.long_param(0, -1)
+        info = fds.get(fd)
+        at = _TUPLE_AT[type_]
+        if info is None:
+            if res < 0 or (type_ != _SEND_X and type_ != _SENDTO_X and type_ != _SENDMSG_X):
+                return
+            info = self._guess_socket(thread, fd, cursor.bytes_param(at))
+            if info is None:
+                return
+        if at and res >= 0 and cursor.nparams > at and cursor.plen[at] > 0:
+            if not info.named or info.proto() != 6:
+                changed = self._update_peer(fds, fd, info, cursor.bytes_param(at))
+                if changed is not None:
+                    info = changed
+                    if info.is_ip():
+                        if info.role == 0:
+                            # Who speaks first is taken for the client, as libsinsp's guess comes down to.
+                            info.role = 2 if op == _OP_READ else 1
+                        if (op == _OP_READ and info.role == 1) or (op == _OP_WRITE and info.role == 2):
+                            _swap(info)
+                        info.changed()
+        self._data_op(thread, info, fd, op, res)
+
+    def _transfer(self, thread, source, target):
+        """sendfile, splice, copy_file_range: a read of one fd and a write of another."""
+        fds: FdTable = self.threads.fds(thread)
+        res: cython.longlong = self.cursor.long_param(0, -1)
+        fd: cython.longlong
+        info: FdInfo
+        if fds is None:
+            self.unknown_threads += 1
+            return
+        fd = self.cursor.long_param(source, -1)
+        info = fds.get(fd)
+        if info is not None:
+            self._data_op(thread, info, fd, _OP_READ, res)
+        fd = self.cursor.long_param(target, -1)
+        info = fds.get(fd)
+        if info is not None:
+            self._data_op(thread, info, fd, _OP_WRITE, res)
+
+    def _close(self, thread):
+        cursor: EventCursor = self.cursor
+        fds: FdTable = self.threads.fds(thread)
+        fd: cython.longlong = cursor.long_param(1, -1)
+        res: cython.longlong = cursor.long_param(0, -1)
+        info: FdInfo
+        if fds is None:
+            self.unknown_threads += 1
+            return
+        info = fds.get(fd)
+        if info is None:
+            return
+        self._data_op(thread, info, fd, _OP_CLOSE, res)
+        if res >= 0:
+            self.threads.fd_budget += 1
+            fds.remove(fd)
+
+    def _drop_fd(self, thread, fds, fd, info):
+        """An fd goes without a close() of its own."""
+        if (self.predicate is None and not self.container_only) or self._passes(thread, info, fd, 0):
+            self.flows.close_fd(thread, info, cython.cast(cython.int, fd), self.ts)
+        fds.remove(fd)
+        self.threads.fd_budget += 1
+
+    def _close_range(self, thread):
+        cursor: EventCursor = self.cursor
+        fds: FdTable = self.threads.fds(thread)
+        first: cython.uint = cursor.uint_param(1, 0)
+        last: cython.uint = cursor.uint_param(2, 0)
+        flags: cython.uint = cursor.uint_param(3, 0)
+        info: FdInfo
+        if fds is None or cursor.long_param(0, -1) < 0:
+            return
+        if flags & 2:  # PPM_CLOSE_RANGE_UNSHARE
+            self._unshare(thread)
+            fds = thread.group.fds
+        for fd in fds.numbers():
+            if first <= fd <= last:
+                info = fds.get(fd)
+                if flags & 4:  # PPM_CLOSE_RANGE_CLOEXEC
+                    fds.own(fd, info).cloexec = True
+                else:
+                    self._data_op(thread, info, fd, _OP_CLOSE, 0)
+                    fds.remove(fd)
+                    self.threads.fd_budget += 1
+
+    def _at(self, thread, dirfd, name):
+        """A path that a *at call names: seen from the dirfd, the working directory, or as it is where neither is known."""
+        info: FdInfo
+        if name.startswith(b"/"):
+            return normal(name)
+        if thread.group is None:
+            return name
+        if dirfd == _AT_FDCWD:
+            return join(thread.group.cwd, name) if thread.group.cwd else name
+        info = thread.group.fds.get(dirfd)
+        if info is None:
+            return name
+        return join(info.name, name)
+
+    def _open(self, thread, enter):
+        cursor: EventCursor = self.cursor
+        type_: cython.uint = cursor.type
+        fd: cython.longlong = cursor.long_param(0, -1)
+        flags: cython.uint
+        dirfd: cython.longlong = _AT_FDCWD
+        name: bytes
+        entered: bytes
+        info: FdInfo
+        if fd < 0:
+            return
+        if thread.group is None:
+            self.unknown_threads += 1
+            return
+        # The enter event's arguments are preferred: another thread may change the name's memory during the call.
+        if type_ == _OPEN_X:
+            name = cursor.str_param(1)
+            flags = cursor.uint_param(2, 0)
+            if enter is not None:
+                entered = enter.str_param(0)
+                if entered and entered != b"<NA>":
+                    name = entered
+                    flags = enter.uint_param(1, 0) | (flags & _O_FROM_EXIT)
+            name = join(thread.group.cwd, name)
+        elif type_ == _CREAT_X:
+            name = cursor.str_param(1)
+            flags = _O_CREAT
+            if enter is not None:
+                entered = enter.str_param(0)
+                if entered and entered != b"<NA>":
+                    name = entered
+            name = join(thread.group.cwd, name)
+        elif type_ == _OPEN_BY_HANDLE_AT_X:
+            flags = cursor.uint_param(2, 0)
+            name = join(b"", cursor.str_param(3))
+        else:
+            name = cursor.str_param(2)
+            flags = cursor.uint_param(3, 0)
+            dirfd = cursor.long_param(1, _AT_FDCWD)
+            if enter is not None:
+                entered = enter.str_param(1)
+                if entered and entered != b"<NA>":
+                    name = entered
+                    flags = enter.uint_param(2, 0) | (flags & _O_FROM_EXIT)
+                    dirfd = enter.long_param(0, _AT_FDCWD)
+            if not name:
+                name = b"<NA>"
+            if name.startswith(b"/"):
+                name = normal(name)
+            elif dirfd == _AT_FDCWD:
+                name = join(thread.group.cwd, name)
+            else:
+                info = thread.group.fds.get(dirfd)
+                name = join(info.name, name) if info is not None else normal(b"<UNKNOWN>" + name)
+        info = FdInfo.__new__(FdInfo)
+        info.type = 2 if flags & _O_DIRECTORY else 16
+        info.openflags = flags
+        info.cloexec = flags & _O_CLOEXEC != 0
+        info.name = name
+        info.named = True
+        self._add_fd(thread, fd, info)
+        self._data_op(thread, info, fd, _OP_OPEN, fd)
+
+    def _add_fd(self, thread: Thread, fd: cython.longlong, info: FdInfo):
+        fds: FdTable = thread.group.fds
+        before: cython.longlong = fds.count
+        if self.threads.fd_budget > 0 or fds.get(fd) is not None:
+            fds.put(fd, info)
+            self.threads.fd_budget -= fds.count - before
+
+    def _mmap(self, thread, fd_at):
+        """A mapping of a file: counted when it is asked for, whatever comes of it, as the existing collector does."""
+        fds: FdTable = self.threads.fds(thread)
+        fd: cython.longlong = self.cursor.long_param(fd_at, -1)
+        info: FdInfo
+        if fds is None or fd < 0:
+            return
+        info = fds.get(fd)
+        if info is not None and not info.is_ip():
+            self._data_op(thread, info, fd, _OP_MMAP, 0)
+
+    # -- file events
+
+    def _file_event(self, thread):
+        cursor: EventCursor = self.cursor
+        type_: cython.uint = cursor.type
+        if self.no_files:
+            return
+        if thread.group is None:
+            self.unknown_threads += 1
+            return
+        if type_ == tables.PPME_SYSCALL_MKDIR_2_X:
+            self._write_file_event(thread, _OP_MKDIR, self._path(thread, -1, 1), 100, None)
+        elif type_ == tables.PPME_SYSCALL_MKDIRAT_X:
+            self._write_file_event(thread, _OP_MKDIR, self._path(thread, 1, 2), 100, None)
+        elif type_ == tables.PPME_SYSCALL_RMDIR_2_X:
+            self._write_file_event(thread, _OP_RMDIR, self._path(thread, -1, 1), 100, None)
+        elif type_ == tables.PPME_SYSCALL_UNLINK_2_X:
+            self._write_file_event(thread, _OP_UNLINK, self._path(thread, -1, 1), 63, None)
+        elif type_ == tables.PPME_SYSCALL_UNLINKAT_2_X:
+            self._write_file_event(thread, _OP_UNLINK, self._path(thread, 1, 2), 63, None)
+        elif type_ == tables.PPME_SYSCALL_LINK_2_X:
+            self._link_event(thread, _OP_LINK, self._path(thread, -1, 1), self._path(thread, -1, 2))
+        elif type_ == tables.PPME_SYSCALL_LINKAT_2_X:
+            self._link_event(thread, _OP_LINK, self._path(thread, 1, 2), self._path(thread, 3, 4))
+        elif type_ == tables.PPME_SYSCALL_SYMLINK_X:
+            self._link_event(thread, _OP_SYMLINK, self._path(thread, -1, 1), self._path(thread, -1, 2))
+        elif type_ == tables.PPME_SYSCALL_SYMLINKAT_X:
+            # The target is text: it is not resolved from the dirfd, which is the link's.
+            self._link_event(thread, _OP_SYMLINK, self._text(1), self._path(thread, 2, 3))
+        elif type_ == tables.PPME_SYSCALL_RENAME_X:
+            self._link_event(thread, _OP_RENAME, self._path(thread, -1, 1), self._path(thread, -1, 2))
+        else:
+            self._link_event(thread, _OP_RENAME, self._path(thread, 1, 2), self._path(thread, 3, 4))
+
+    def _text(self, at: cython.int):
+        """Parameter `at` as text; None where it is absent."""
+        if cython.cast(cython.uint, at) >= self.cursor.nparams or self.cursor.plen[at] == 0:
+            return None
+        return self.cursor.str_param(at)
+
+    def _path(self, thread: Thread, dirfd_at: cython.int, at: cython.int):
+        """The path in parameter `at`, seen from the dirfd in parameter `dirfd_at` (-1: from the working directory)."""
+        name = self._text(at)
+        if name is None:
+            return None
+        return self._at(thread, _AT_FDCWD if dirfd_at < 0 else self.cursor.long_param(dirfd_at, _AT_FDCWD), name)
+
+    def _link_event(self, thread: Thread, op: cython.int, path, new_path):
+        if new_path is not None:
+            self._write_file_event(thread, op, path, 63, new_path)
+
+    def _write_file_event(self, thread, op, path, restype, new_path):
+        process: Process
+        file: object
+        res: cython.longlong = self.cursor.long_param(0, -1)
+        new_oid: bytes = None
+        if path is None:
+            # Only the lost enter event knew the path.
+            return
+        if (self.predicate is not None or self.container_only) and not self._passes(thread, None, -1, res):
+            return
+        process = self.entities.process(thread, _REUP, self.ts)
+        if process is None:
+            return
+        oid: bytes = self.entities.file(thread, path, restype, _REUP if new_path is not None else _CREATED, self.ts).oid
+        if new_path is not None:
+            new_oid = self.entities.file(thread, new_path, restype, _CREATED, self.ts).oid
+        self.encoder.file_event(
+            process.create_ts, process.pid, self.ts, thread.tid, op, oid, _int32(res), new_oid
+        )
+
+    # -- sockets
+
+    def _new_fd(self, thread, fd, type_):
+        info: FdInfo = FdInfo.__new__(FdInfo)
+        info.type = type_
+        info.name = b""
+        self._add_fd(thread, fd, info)
+        return info
+
+    def _socket(self, thread):
+        cursor: EventCursor = self.cursor
+        fd: cython.longlong = cursor.long_param(0, -1)
+        if fd < 0 or thread.group is None:
+            return
+        _init_socket(
+            self._new_fd(thread, fd, 0), cursor.uint_param(1, 0), cursor.uint_param(2, 0), cursor.uint_param(3, 0)
+        )
+
+    def _guess_socket(self, thread: Thread, fd: cython.longlong, tuple_: bytes):
+        """A datagram socket whose making was not seen; None where the tuple does not tell its family."""
+        if fd < 0 or not tuple_ or tuple_[0] not in (2, 10):
+            return None
+        info: FdInfo = self._new_fd(thread, fd, 0)
+        _init_socket(info, tuple_[0], 2, 17)
+        return info
+
+    def _bind(self, thread):
+        cursor: EventCursor = self.cursor
+        fds: FdTable = self.threads.fds(thread)
+        fd: cython.longlong = cursor.long_param(2, -1)
+        address: bytes = cursor.bytes_param(1)
+        info: FdInfo
+        if fds is None or cursor.long_param(0, -1) < 0 or not address:
+            return
+        info = fds.get(fd)
+        if info is None:
+            return
+        info = fds.own(fd, info)
+        if address[0] == 2 and len(address) >= 7:
+            ip, port = _UNPACK_ADDR4(address, 1)
+            if port:
+                info.type = 5
+                info.sip, info.sport, info.dip, info.dport = ip, port, 0, 0
+                info.role = 2
+        elif address[0] == 10 and len(address) >= 19:
+            port = _UNPACK_U16(address, 17)[0]
+            if port:
+                info.dip, info.dport, info.sport = 0, 0, port
+                if address[1:13] == _MAPPED:
+                    info.type = 5
+                    info.sip = int.from_bytes(address[13:17], "little")
+                else:
+                    info.type = 6
+                    info.sip6 = address[1:17]
+                    info.dip6 = None
+                info.role = 2
+        elif address[0] == 1:
+            info.name = address[1:].split(b"\0", 1)[0]
+        info.named = True
+        info.changed()
+
+    def _connect_address(self, fds, fd, info, address):
+        """The address that connect() was asked for."""
+        if not address:
+            return
+        info = fds.own(fd, info)
+        if address[0] == 2 and len(address) >= 7:
+            info.type = 3
+            info.dip, info.dport = _UNPACK_ADDR4(address, 1)
+        elif address[0] == 10 and len(address) >= 19:
+            info.dport = _UNPACK_U16(address, 17)[0]
+            if address[1:13] == _MAPPED:
+                info.type = 3
+                info.dip = int.from_bytes(address[13:17], "little")
+            else:
+                info.type = 4
+                info.dip6 = address[1:17]
+        elif address[0] == 1:
+            info.name = address[1:].split(b"\0", 1)[0]
+            info.named = True
+        info.changed()
+
+    def _connect(self, thread, entered):
+        cursor: EventCursor = self.cursor
+        fds: FdTable = self.threads.fds(thread)
+        fd: cython.longlong = cursor.long_param(2, -1)
+        res: cython.longlong = cursor.long_param(0, -1)
+        tuple_: bytes
+        info: FdInfo
+        if fds is None:
+            self.unknown_threads += 1
+            return
+        info = fds.get(fd)
+        if info is None:
+            return
+        if not entered:
+            self._connect_address(fds, fd, info, cursor.bytes_param(3))
+            info = fds.get(fd)
+        if res >= 0 or res == _EINPROGRESS:
+            tuple_ = cursor.bytes_param(1)
+            if tuple_:
+                info = fds.own(fd, info)
+                if _set_tuple(info, tuple_, True) and info.role == 2 and info.l4proto == 3:
+                    # connect() by a UDP server
+                    _swap(info)
+                if info.role == 0:
+                    info.role = 1
+                info.changed()
+        self._data_op(thread, info, fd, _OP_CONNECT, res)
+
+    def _accept(self, thread):
+        cursor: EventCursor = self.cursor
+        fd: cython.longlong = cursor.long_param(0, -1)
+        tuple_: bytes = cursor.bytes_param(1)
+        info: FdInfo
+        if fd < 0 or not tuple_ or thread.group is None or tuple_[0] not in (1, 2, 10):
+            return
+        info = FdInfo.__new__(FdInfo)
+        info.name = b""
+        info.l4proto = 2
+        info.type = 8
+        _set_tuple(info, tuple_, True)
+        info.role = 2
+        info.named = True
+        info.cloexec = cursor.uint_param(5, 0) & _SOCK_CLOEXEC != 0
+        self._add_fd(thread, fd, info)
+        self._data_op(thread, info, fd, _OP_ACCEPT, fd)
+
+    def _update_peer(self, fds, fd, info, tuple_):
+        """Take the addresses of a datagram (or of a connection whose making was lost); None where nothing changed."""
+        family: cython.int = tuple_[0]
+        mine: FdInfo = fds.own(fd, info)
+        if family == 1:
+            mine.type = 8
+            mine.name = _unix_name(tuple_)
+            mine.named = True
+            mine.changed()
+            return mine
+        if family != 2 and family != 10:
+            return None
+        if not _set_tuple(mine, tuple_, False):
+            return None
+        if mine.l4proto == 0:
+            mine.l4proto = 3
+        mine.named = True
+        self._patch_address(mine)
+        return mine
+
+    def _patch_address(self, info):
+        """Fill a missing address in from the machine's interfaces, as libsinsp guesses it."""
+        if info.type == 3 and (info.sip == 0 or info.dip == 0):
+            if not self.interfaces:
+                return
+            guess: cython.uint = self._interface_for(info.dip if info.sip == 0 else info.sip)
+            if info.sip == 0:
+                if guess == info.dip and info.sport == info.dport:
+                    return
+                info.sip = guess
+            else:
+                if guess == info.sip and info.sport == info.dport:
+                    return
+                info.dip = guess
+        elif info.type == 4 and info.sip6 is not None and info.dip6 is not None:
+            empty = bytes(16)
+            if (info.sip6 != empty and info.dip6 != empty) or not self.interfaces6:
+                return
+            other = info.dip6 if info.sip6 == empty else info.sip6
+            found = self._interface_for6(other)
+            if found == other and info.sport == info.dport:
+                return
+            if info.sip6 == empty:
+                info.sip6 = found
+            else:
+                info.dip6 = found
+
+    def _interface_for(self, address: cython.uint) -> int:
+        for addr, _ in self.interfaces:
+            if addr == address:
+                return addr
+        for addr, mask in self.interfaces:
+            if addr & mask == address & mask:
+                return addr
+        for addr, _ in self.interfaces:
+            if addr != _LOOPBACK:
+                return addr
+        return 0
+
+    def _interface_for6(self, address: bytes) -> bytes:
+        if address in self.interfaces6:
+            return address
+        for addr in self.interfaces6:
+            if addr[:8] == address[:8]:
+                return addr
+        for addr in self.interfaces6:
+            if addr != bytes(15) + b"\x01":
+                return addr
+        return bytes(16)
+
+    # -- other fds
+
+    def _pipe(self, thread):
+        cursor: EventCursor = self.cursor
+        info: FdInfo
+        if cursor.long_param(0, -1) < 0 or thread.group is None:
+            return
+        for i in (1, 2):
+            info = self._new_fd(thread, cursor.long_param(i, -1), 7)
+            info.cloexec = cursor.uint_param(4, 0) & _O_CLOEXEC != 0
+
+    def _socketpair(self, thread):
+        cursor: EventCursor = self.cursor
+        first: cython.longlong = cursor.long_param(1, -1)
+        second: cython.longlong = cursor.long_param(2, -1)
+        info: FdInfo
+        if cursor.long_param(0, -1) < 0 or thread.group is None or first == second:
+            return
+        for fd in (first, second):
+            info = self._new_fd(thread, fd, 8)
+            info.cloexec = cursor.uint_param(6, 0) & _SOCK_CLOEXEC != 0
+
+    def _dup(self, thread):
+        cursor: EventCursor = self.cursor
+        fds: FdTable = self.threads.fds(thread)
+        new_fd: cython.longlong = cursor.long_param(0, -1)
+        old_fd: cython.longlong = cursor.long_param(1, -1)
+        info: FdInfo
+        if fds is None or new_fd < 0 or new_fd == old_fd:
+            return
+        info = fds.get(old_fd)
+        if info is None:
+            return
+        self._copy_fd(thread, fds, info, new_fd, cursor.uint_param(3, 0) & _O_CLOEXEC != 0)
+
+    def _copy_fd(self, thread: Thread, fds: FdTable, info: FdInfo, new_fd: cython.longlong, cloexec: cython.bint):
+        old: FdInfo = fds.get(new_fd)
+        copy: FdInfo = info.clone()
+        if old is not None:
+            self._drop_fd(thread, fds, new_fd, old)
+        copy.cloexec = cloexec
+        self._add_fd(thread, new_fd, copy)
+
+    def _fcntl(self, thread):
+        cursor: EventCursor = self.cursor
+        fds: FdTable = self.threads.fds(thread)
+        res: cython.longlong = cursor.long_param(0, -1)
+        fd: cython.longlong = cursor.long_param(1, -1)
+        command: cython.uint = cursor.uint_param(2, 0)
+        info: FdInfo
+        if fds is None or res < 0:
+            return
+        info = fds.get(fd)
+        if info is None:
+            return
+        if command == 1 or command == 26:  # PPM_FCNTL_F_DUPFD, PPM_FCNTL_F_DUPFD_CLOEXEC
+            self._copy_fd(thread, fds, info, res, command == 26)
+        elif command == 3:  # PPM_FCNTL_F_SETFD
+            # Without the argument (captures before it was recorded) the fd is kept over exec: it can only be stale.
+            fds.own(fd, info).cloexec = cursor.long_param(3, 0) & 1 != 0
+
+    def _simple_fd(self, thread, type_):
+        cursor: EventCursor = self.cursor
+        fd: cython.longlong = cursor.long_param(0, -1)
+        info: FdInfo
+        if fd < 0 or thread.group is None:
+            return
+        info = self._new_fd(thread, fd, _SIMPLE_FD_TYPE[type_])
+        if info.type == 20:
+            info.name = cursor.str_param(1)
+        elif info.type == 21:
+            info.pid = cursor.long_param(1, -1)
+
+    def _pidfd_getfd(self, thread: Thread):
+        cursor: EventCursor = self.cursor
+        fds: FdTable = self.threads.fds(thread)
+        fd: cython.longlong = cursor.long_param(0, -1)
+        pidfd: FdInfo
+        info: FdInfo
+        other: Thread
+        if fds is None or fd < 0:
+            return
+        pidfd = fds.get(cursor.long_param(1, -1))
+        if pidfd is None or pidfd.type != 21:
+            return
+        other = self.threads.find(pidfd.pid)
+        if other is None or other.group is None:
+            return
+        info = other.group.fds.get(cursor.long_param(2, -1))
+        if info is not None:
+            info = info.clone()
+            info.cloexec = True
+            self._add_fd(thread, fd, info)
+
+    def _chdir(self, thread, path):
+        if thread.group is not None:
+            thread.group.cwd = _directory(join(thread.group.cwd, path))
+
+    def _unshare(self, thread):
+        """The process's fd table becomes its own."""
+        group: Group = thread.group
+        if group is not None and group.fds.users > 1:
+            shared: FdTable = group.fds
+            group.fds = self.threads.fork_fds(group, False)
+            shared.users -= 1
+
+    # -- processes
+
+    def _set_container(self, thread, cgroups):
+        thread.cgroups = cgroups
+        found = self.cgroups.find(cgroups)
+        thread.container = self.entities.container(found[0], found[1]) if found is not None else None
+
+    def _describe(self, child):
+        """What a clone or exec event says of the process."""
+        cursor: EventCursor = self.cursor
+        child.exe = cursor.str_param(1)
+        child.args = cursor.bytes_param(2)
+        child.comm = cursor.str_param(13) if cursor.plen[13] else child.exe
+
+    def _inherit(self, child, model):
+        child.exepath = model.exepath
+        child.sid = model.sid
+        child.vpgid = model.vpgid
+        child.tty = model.tty
+        child.loginuid = model.loginuid
+
+    def _found_group(self, child, model):
+        """A new process begins with its parent's working directory and fds, copied or shared."""
+        group: Group = child.group
+        child.env = model.env
+        if group is None or model.group is None or group is model.group:
+            return
+        group.cwd = model.group.cwd
+        group.fds = self.threads.fork_fds(model.group, child.flags & _CLONE_FILES != 0)
+
+    def _clone(self, thread):
+        """The exit of clone, fork, vfork: seen in the parent (res > 0) and in the child (res 0)."""
+        cursor: EventCursor = self.cursor
+        res: cython.longlong
+        process: Process
+        if cursor.nparams < 18 or cursor.plen[0] == 0:
+            return
+        res = cursor.long_param(0, -1)
+        if res == 0:
+            thread = self._clone_child(thread)
+        elif res > 0:
+            thread = self._clone_caller(thread, res)
+        if thread is None or thread.group is None:
+            self.unknown_threads += 1
+            return
+        thread.last_event = cursor.events
+        if (self.predicate is not None or self.container_only) and not self._passes(thread, None, -1, res):
+            return
+        if (
+            not self.proc_flow
+            or (res == 0 and thread.is_leader())
+            or (res > 0 and cursor.uint_param(15, 0) & _CLONE_THREAD == 0)
+        ):
+            process = self.entities.process(thread, _CREATED, self.ts)
+            if process is not None:
+                self._process_event(process, thread, _OP_CLONE, None, res)
+        else:
+            process = self.entities.process(thread, _REUP, self.ts)
+            if process is not None:
+                self.flows.count_thread(process, _OP_CLONE, res, self.ts)
+
+    def _clone_ids(self, child: Thread):
+        cursor: EventCursor = self.cursor
+        child.uid = cursor.uint_param(16, 0)
+        child.gid = cursor.uint_param(17, 0)
+        child.clone_ts = self.ts
+
+    def _clone_child(self, thread):
+        """The child's own return from clone: the whole truth about it, unless its parent's came first."""
+        cursor: EventCursor = self.cursor
+        child: Thread
+        model: Thread
+        is_leader: cython.bint
+        if thread is not None:
+            if thread.clone_ts != 0 and self.ts - thread.clone_ts < _CLONE_STALE and not thread.dead:
+                return thread
+            # Its exit was lost, or it is of the lists and its tid was reused, or only its tid was known.
+            self.threads.remove(thread)
+        child = self.threads.make(cursor.tid)
+        child.pid = cursor.long_param(4, -1)
+        child.ptid = cursor.long_param(5, -1)
+        child.vtid = cursor.long_param(18, child.tid)
+        child.vpid = cursor.long_param(19, -1)
+        child.flags = cursor.uint_param(15, 0) | _CLONE_INVERTED
+        is_leader = child.flags & _CLONE_THREAD == 0
+        if not is_leader:
+            child.flags |= _CLONE_FILES
+        if child.pid < 0:
+            return None
+        model = self._thread(child.ptid if is_leader else child.pid)
+        if model is None:
+            return None
+        self._describe(child)
+        if model.is_invalid() and not is_leader:
+            # The main thread was never seen: what its thread knows of it will do.
+            model.pid = child.pid
+            model.ptid = child.ptid
+            model.vpid = child.vpid
+            model.vtid = child.vpid
+            model.exe = child.exe
+            model.comm = child.comm
+            model.args = child.args
+            self.threads.join_group(model)
+        elif not model.is_invalid():
+            self._inherit(child, model)
+        self._clone_ids(child)
+        if cursor.plen[14]:
+            self._set_container(child, cursor.bytes_param(14))
+        else:
+            child.container = model.container
+        if not self.threads.add(child):
+            return None
+        if is_leader:
+            self._found_group(child, model)
+        return child
+
+    def _clone_caller(self, thread, child_tid):
+        """The parent's return from clone: makes the child, unless it is in a pid namespace or was seen already."""
+        cursor: EventCursor = self.cursor
+        flags: cython.uint = cursor.uint_param(15, 0)
+        valid: cython.bint = True
+        child: Thread
+        if thread is None:
+            thread = self._thread(cursor.tid)
+            if thread is None:
+                return None
+        if thread.is_invalid():
+            valid = False
+            thread.pid = cursor.long_param(4, -1)
+            thread.ptid = cursor.long_param(5, -1)
+            thread.vtid = cursor.long_param(18, thread.tid)
+            thread.vpid = cursor.long_param(19, -1)
+            self.threads.join_group(thread)
+        # The result is then a pid of the child's namespace, not of the host's.
+        if flags & (_CHILD_IN_PIDNS | _CLONE_NEWPID | _CLONE_PARENT) or thread.tid != thread.vtid:
+            return thread
+        # After vfork the child has run, and perhaps exited, before its parent returns.
+        if flags & _CLONE_VFORK or cursor.type == _VFORK_20_X:
+            return thread
+        child = self.threads.find(child_tid)
+        if child is not None:
+            if child.flags & _CLONE_INVERTED:
+                return thread
+            self.threads.remove(child)
+            if self.threads.find(thread.tid) is not thread:
+                return None
+        child = self.threads.make(child_tid)
+        child.flags = flags
+        self._describe(child)
+        if flags & _CLONE_THREAD:
+            child.pid = thread.pid
+            child.ptid = thread.ptid
+            child.flags |= _CLONE_FILES
+        else:
+            child.pid = child_tid
+            child.ptid = thread.tid
+        child.vtid = child.tid
+        child.vpid = child.pid
+        self._clone_ids(child)
+        if cursor.plen[14]:
+            self._set_container(child, cursor.bytes_param(14))
+        else:
+            child.container = thread.container
+        if valid:
+            self._inherit(child, thread)
+        else:
+            thread.exe = child.exe
+            thread.comm = child.comm
+            thread.args = child.args
+        if not self.threads.add(child):
+            return thread
+        if flags & _CLONE_THREAD == 0 and valid:
+            self._found_group(child, thread)
+        return thread
+
+    def _exec(self, thread, enter):
+        cursor: EventCursor = self.cursor
+        res: cython.longlong = cursor.long_param(0, -1)
+        process: Process
+        path: bytes
+        other: Thread
+        if res >= 0 and cursor.nparams > 13:
+            self.threads.revive(thread)
+            self._describe(thread)
+            if thread.is_invalid():
+                thread.pid = cursor.long_param(4, -1)
+                thread.ptid = cursor.long_param(5, -1)
+                if thread.flags & _CHILD_IN_PIDNS == 0:
+                    thread.vtid = thread.tid
+                    thread.vpid = thread.pid
+                self.threads.join_group(thread)
+            if cursor.plen[15]:
+                thread.env = cursor.bytes_param(15)
+            if cursor.plen[14]:
+                self._set_container(thread, cursor.bytes_param(14))
+            if cursor.plen[16]:
+                thread.tty = cursor.uint_param(16, 0)
+            path = cursor.str_param(27)
+            if path:
+                thread.exepath = path
+            else:
+                thread.exepath = self._exec_path(thread, enter)
+            if cursor.nparams > 17 and cursor.plen[17]:
+                thread.vpgid = cursor.long_param(17, -1)
+            thread.loginuid = cursor.uint_param(18, thread.loginuid)
+            thread.uid = cursor.uint_param(26, thread.uid)
+            thread.gid = cursor.uint_param(29, thread.gid)
+            thread.flags &= _IS_MAIN_THREAD | _CLONE_INVERTED
+            if thread.group is not None:
+                self._unshare(thread)
+                before: cython.longlong = thread.group.fds.count
+                thread.group.fds.close_on_exec()
+                self.threads.fd_budget += before - thread.group.fds.count
+                # The other threads of the group are gone; their exits may not be seen.
+                for item in list(thread.group.threads.values()):
+                    other = cython.cast(Thread, item)
+                    if other is not thread and not other.is_leader():
+                        self.threads.remove(other)
+        if thread.group is None:
+            self.unknown_threads += 1
+            return
+        if (self.predicate is not None or self.container_only) and not self._passes(thread, None, -1, res):
+            return
+        process = self.entities.process(thread, _CREATED, self.ts)
+        if process is None:
+            return
+        if not self.entities.created:
+            self.entities.modify(process, thread, self.ts)
+        self._process_event(process, thread, _OP_EXEC, None, res)
+
+    def _exec_path(self, thread: Thread, enter: SavedEvent) -> bytes:
+        """The program's path where the exit event does not tell it: from the enter event's argument."""
+        name: bytes = b""
+        info: FdInfo
+        dirfd: cython.longlong
+        cwd: bytes = thread.group.cwd if thread.group is not None else b""
+        if enter is not None and enter.type == _EXECVEAT_E:
+            name = enter.str_param(1)
+            dirfd = enter.long_param(0, _AT_FDCWD)
+            if name.startswith(b"/"):
+                return normal(name)
+            info = thread.group.fds.get(dirfd) if thread.group is not None else None
+            if enter.uint_param(2, 0) & 1:  # PPM_EXVAT_AT_EMPTY_PATH
+                return info.name if info is not None else b"<NA>"
+            if not name or name == b"<NA>" or (info is None and dirfd != _AT_FDCWD):
+                return b"<NA>"
+            return join(cwd if dirfd == _AT_FDCWD else info.name, name)
+        name = self.cursor.str_param(30)
+        if not name and enter is not None:
+            name = enter.str_param(0)
+        if not name:
+            return b""
+        return name if name == b"<NA>" else join(cwd, name)
+
+    def _procexit(self, thread):
+        cursor: EventCursor = self.cursor
+        process: Process
+        is_leader: cython.bint = thread.is_leader()
+        ret: cython.longlong = cursor.long_param(0, -1)
+        self.threads.die(thread)
+        thread.reaper_tid = cursor.long_param(4, -1)
+        if thread.group is None:
+            self.unknown_threads += 1
+        elif (self.predicate is None and not self.container_only) or self._passes(thread, None, -1, ret):
+            process = self.entities.process(thread, _REUP, self.ts)
+            if self.proc_flow and not is_leader:
+                self.flows.count_thread(process, _OP_EXIT, 0, self.ts)
+            else:
+                if is_leader:
+                    self.flows.end_process_flow(process, self.ts)
+                    self.flows.process_exit(process, self.ts)
+                else:
+                    self.flows.thread_exit(process, thread, self.ts)
+                self._process_event(process, thread, _OP_EXIT, None, ret)
+                if is_leader:
+                    self.entities.mark_exited(process, self.ts // _SECOND)
+        self.threads.remove(thread)
+
+    def _set_ids(self, thread):
+        """setuid and its kin; setuid and setresuid are records."""
+        cursor: EventCursor = self.cursor
+        type_: cython.uint = cursor.type
+        res: cython.longlong = cursor.long_param(0, -1)
+        at: cython.uint = 1 if type_ == tables.PPME_SYSCALL_SETUID_X or type_ == tables.PPME_SYSCALL_SETGID_X else 2
+        process: Process
+        is_uid: cython.bint = (
+            type_ == tables.PPME_SYSCALL_SETUID_X
+            or type_ == tables.PPME_SYSCALL_SETRESUID_X
+            or type_ == tables.PPME_SYSCALL_SETREUID_X
+        )
+        if res == 0 and at < cursor.nparams and cursor.plen[at]:
+            if is_uid:
+                thread.uid = cursor.uint_param(at, 0)
+            else:
+                thread.gid = cursor.uint_param(at, 0)
+        if not is_uid or type_ == tables.PPME_SYSCALL_SETREUID_X:
+            return
+        if thread.group is None:
+            self.unknown_threads += 1
+            return
+        if (self.predicate is not None or self.container_only) and not self._passes(thread, None, -1, res):
+            return
+        process = self.entities.process(thread, _REUP, self.ts)
+        if process is None:
+            return
+        if not self.entities.created:
+            self.entities.modify(process, thread, self.ts)
+        where: bytes = thread.container.id if thread.container is not None else b""
+        who = self.users.argument(where, cursor.uint_param(at, 0xFFFFFFFF)) if cursor.plen[at] else b""
+        self._process_event(process, thread, _OP_SETUID, who, res)
+
+    def _process_event(self, process, thread, op, arg, ret):
+        self.encoder.process_event(process.create_ts, process.pid, self.ts, thread.tid, op, arg, _int32(ret))
+
+    # -- meta events
+
+    def _meta(self, type_: cython.uint):
+        """Containers, users and groups that the recorder tells of."""
+        cursor: EventCursor = self.cursor
+        facts = None
+        if type_ == tables.PPME_USER_ADDED_E:
+            self.users.add_user(cursor.str_param(5), cursor.uint_param(0, 0), cursor.str_param(2))
+        elif type_ == tables.PPME_GROUP_ADDED_E:
+            self.users.add_group(cursor.str_param(2), cursor.uint_param(0, 0), cursor.str_param(1))
+        elif type_ == tables.PPME_USER_DELETED_E:
+            self.users.remove_user(cursor.str_param(5), cursor.uint_param(0, 0))
+        elif type_ == tables.PPME_GROUP_DELETED_E:
+            self.users.remove_group(cursor.str_param(2), cursor.uint_param(0, 0))
+        elif type_ == tables.PPME_CONTAINER_E:
+            facts = containers.from_fields(
+                cursor.str_param(0), cursor.uint_param(1, 0), cursor.str_param(2), cursor.str_param(3)
+            )
+        elif type_ == tables.PPME_ASYNCEVENT_E:
+            # The container plugin of the newest libs: container_added, with the same document.
+            if cursor.str_param(1) == b"container_added":
+                facts = containers.from_json(cursor.str_param(2))
+        else:
+            facts = containers.from_json(cursor.str_param(0))
+        if facts is not None and facts.id:
+            pod = None
+            if facts.pod is not None:
+                pod = Pod(
+                    self.ts, facts.pod.id, facts.pod.name, self.hostname, facts.pod.namespace, [],
+                    facts.pod.internal_ip, facts.pod.restart_count, facts.pod.labels,
+                )
+            self.entities.container(facts.id, facts.type).describe(
+                facts.name, facts.image, facts.imageid, facts.type, facts.privileged, pod
+            )
+
+
+# -- addresses
+
+
+@cython.cfunc
+def _swap(info: FdInfo) -> cython.void:
+    info.sip, info.dip = info.dip, info.sip
+    info.sport, info.dport = info.dport, info.sport
+    info.sip6, info.dip6 = info.dip6, info.sip6
+    info.changed()
+
+
+@cython.cfunc
+def _init_socket(info: FdInfo, domain: cython.uint, type_: cython.uint, protocol: cython.uint) -> cython.void:
+    """A socket as socket() makes it: domain in the driver's numbering, type and protocol in the kernel's."""
+    info.cloexec = type_ & _SOCK_CLOEXEC != 0
+    if domain == 1:
+        info.type = 8
+        return
+    if domain == 16:
+        info.type = 15
+        return
+    if domain != 2 and domain != 10:
+        return
+    info.type = 3 if domain == 2 else 4
+    raw: cython.bint = type_ & 0xFF == 3
+    if protocol == 6:
+        info.l4proto = 5 if raw else 2
+    elif protocol == 17:
+        info.l4proto = 5 if raw else 3
+    elif protocol == 0:
+        if type_ & 0xFF == 1:
+            info.l4proto = 2
+        elif type_ & 0xFF == 2:
+            info.l4proto = 3
+    elif protocol == 1:
+        info.l4proto = 5 if raw else 4
+    elif protocol == 255:
+        info.l4proto = 5
+
+
+@cython.cfunc
+def _unix_name(tuple_: bytes) -> bytes:
+    """The name libsinsp gives a unix socket: source->destination and path."""
+    if len(tuple_) < 17:
+        return b""
+    source, target = _UNPACK_2U64(tuple_, 1)
+    return b"%x->%x %s" % (source, target, tuple_[17:].split(b"\0", 1)[0])
+
+
+@cython.cfunc
+def _set_tuple(info: FdInfo, tuple_: bytes, overwrite: cython.bint) -> cython.bint:
+    """Take the addresses of a socket tuple; False where they, or the same the other way round, are there already.
+
+    overwrite: replace a destination that is set (a connection); else it is kept, as libsinsp does for datagrams.
+    """
+    family: cython.int = tuple_[0]
+    sip: cython.uint
+    dip: cython.uint
+    sport: cython.uint
+    dport: cython.uint
+    changed: cython.bint = False
+    if family == 1:
+        info.type = 8
+        info.name = _unix_name(tuple_)
+        info.named = True
+        return True
+    if family == 2 and len(tuple_) >= 13:
+        sip, sport, dip, dport = _UNPACK_IP4(tuple_, 1)
+    elif family == 10 and len(tuple_) >= 37:
+        sport = _UNPACK_U16(tuple_, 17)[0]
+        dport = _UNPACK_U16(tuple_, 35)[0]
+        if tuple_[1:13] == _MAPPED and tuple_[19:31] == _MAPPED:
+            sip = int.from_bytes(tuple_[13:17], "little")
+            dip = int.from_bytes(tuple_[31:35], "little")
+        else:
+            return _set_tuple6(info, tuple_[1:17], sport, tuple_[19:35], dport, overwrite)
+    else:
+        return False
+    info.named = True
+    if info.type == 3:
+        if (info.sip == sip and info.sport == sport and info.dip == dip and info.dport == dport) or (
+            info.sip == dip and info.sport == dport and info.dip == sip and info.dport == sport
+        ):
+            return False
+    info.type = 3
+    if info.sip != sip or info.sport != sport:
+        info.sip = sip
+        info.sport = sport
+        changed = True
+    if info.dip != dip and (overwrite or info.dip == 0):
+        info.dip = dip
+        changed = True
+    if info.dport != dport and (overwrite or info.dport == 0):
+        info.dport = dport
+        changed = True
+    return changed
+
+
+@cython.cfunc
+def _set_tuple6(
+    info: FdInfo, sip6: bytes, sport: cython.uint, dip6: bytes, dport: cython.uint, overwrite: cython.bint
+) -> cython.bint:
+    changed: cython.bint = False
+    info.named = True
+    if info.type == 4:
+        if (info.sip6 == sip6 and info.sport == sport and info.dip6 == dip6 and info.dport == dport) or (
+            info.sip6 == dip6 and info.sport == dport and info.dip6 == sip6 and info.dport == sport
+        ):
+            return False
+    info.type = 4
+    if info.sip6 != sip6 or info.sport != sport:
+        info.sip6 = sip6
+        info.sport = sport
+        changed = True
+    if info.dip6 != dip6 and (overwrite or info.dip6 is None or not any(info.dip6)):
+        info.dip6 = dip6
+        changed = True
+    if info.dport != dport and (overwrite or info.dport == 0):
+        info.dport = dport
+        changed = True
+    return changed
+
+
+def _directory(path: bytes) -> bytes:
+    """A working directory as libsinsp keeps it: with a slash at its end."""
+    return path if path.endswith(b"/") else path + b"/"
+
+
+@cython.cfunc
+@cython.inline
+def _int32(number: cython.longlong) -> cython.int:
+    """The schema's int of a syscall's result."""
+    if cython.compiled:
+        return cython.cast(cython.int, number)
+    number &= 0xFFFFFFFF
+    return number - (1 << 32) if number >= 1 << 31 else number
+
+
+if not cython.compiled:
+    from sftools.cython_standin import plain_defaults
+
+    plain_defaults(__file__, globals())

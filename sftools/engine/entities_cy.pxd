@@ -1,0 +1,32 @@
+from sftools.avro.encoder_cy cimport Encoder
+from sftools.engine.state_cy cimport Container, File, Group, Process, Thread
+from sftools.engine.threads_cy cimport Threads
+
+
+cdef class Entities:
+    cdef Encoder encoder
+    cdef Threads threads
+    cdef readonly object users
+    cdef unsigned long long epoch
+    cdef bint created
+    cdef dict files
+    cdef dict old_files
+    cdef Py_ssize_t file_room
+    cdef readonly dict containers
+    cdef dict by_pid
+    cdef object exited
+    cdef long long last_sweep
+
+    cdef Process process(self, Thread thread, int state, unsigned long long ts)
+    cdef Process _new_process(self, Thread thread, int state, unsigned long long ts)
+    cdef void _snapshot(self, Process process, Thread leader)
+    cdef void modify(self, Process process, Thread thread, unsigned long long ts)
+    cdef void write_process(self, Process process)
+    cdef void write_with_ancestors(self, Process process)
+    cdef void reup(self, Process process)
+    cdef void write_container(self, Container container)
+    cdef void mark_exited(self, Process process, unsigned long long now)
+    cdef void sweep(self, unsigned long long now)
+    cdef File file(self, Thread thread, bytes path, int restype, int state, unsigned long long ts)
+    cdef void write_file(self, File file, int state, unsigned long long ts)
+    cdef void rotate(self)

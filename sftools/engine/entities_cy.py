@@ -1,0 +1,328 @@
+"""Entities of the output: each written lazily, before the first record of a file that refers to it."""
+
+from collections import deque
+from hashlib import sha1
+
+try:
+    import cython
+except ModuleNotFoundError:
+    from sftools import cython_standin as cython
+
+if cython.compiled:
+    from cython.cimports.sftools.avro.encoder_cy import Encoder
+    from cython.cimports.sftools.engine.state_cy import Container, File, Group, Process, Thread
+    from cython.cimports.sftools.engine.threads_cy import Threads
+else:
+    from sftools.avro.encoder_cy import Encoder
+    from sftools.engine.state_cy import Container, File, Group, Process, Thread
+    from sftools.engine.threads_cy import Threads
+
+from sftools.limits import MAX_ANCESTORS, MAX_CONTAINERS, MAX_FILES
+
+CREATED: cython.int = 0
+MODIFIED: cython.int = 1
+REUP: cython.int = 2
+
+_MAX_ANCESTORS: cython.int = MAX_ANCESTORS
+_FILE_GENERATION: cython.Py_ssize_t = MAX_FILES // 2
+_MAX_CONTAINERS: cython.Py_ssize_t = MAX_CONTAINERS
+# An exited process is known by its pid this much longer, in seconds: children and late events still find it.
+_LINGER: cython.ulonglong = 1
+
+# Files whose reading FILE_READ_MODE 2 leaves out.
+_SYSTEM_PATHS = (b"/proc/", b"/dev/", b"/sys/", b"//sys/", b"/lib/", b"/lib64/", b"/usr/lib/", b"/usr/lib64/")
+
+
+@cython.cclass
+class Entities:
+    """The Process, File, Container and Pod entities, and whether the current output file has them.
+
+    epoch: number of the current output file; an entity is written where its epoch is another.
+    """
+
+    def __init__(self, encoder: Encoder, threads: Threads, users):
+        self.encoder = encoder
+        self.threads = threads
+        self.users = users
+        self.epoch = 1
+        self.created = False
+        self.files = {}
+        self.old_files = {}
+        self.file_room = _FILE_GENERATION
+        self.containers = {}
+        self.by_pid = {}
+        self.exited = deque()
+        self.last_sweep = 0
+
+    def rotate(self):
+        """A new output file has begun: nothing is written in it yet."""
+        self.epoch += 1
+
+    # -- processes
+
+    def process(self, thread, state, ts):
+        """The Process of a thread, written in this file with its ancestors; None where the pid is unknown.
+
+        `created` tells whether the record was new, with `state`.
+        """
+        group: Group = thread.group
+        process: Process
+        leader: Thread
+        above: Thread
+        parent: Process
+        pending: list
+        steps: cython.int = 0
+        self.created = False
+        if group is None:
+            return None
+        process = group.process
+        if process is not None and process.epoch == self.epoch:
+            return process
+        leader = group.leader if group.leader is not None else thread
+        if process is not None and (process.flows or process.counting):
+            process.state = REUP
+            process.container = thread.container
+        else:
+            process = self._new_process(thread, state, ts)
+            self.created = True
+        process.epoch = self.epoch
+        pending = [process]
+        above = self.threads.parent(leader)
+        while above is not None and steps < _MAX_ANCESTORS:
+            steps += 1
+            if above.is_invalid():
+                break
+            if above.group.leader is not None:
+                above = above.group.leader
+            if above.pid == 0 and above.clone_ts == 0:
+                above = self.threads.parent(above)
+                continue
+            parent = above.group.process
+            if parent is not None and parent.epoch == self.epoch:
+                break
+            if parent is None or not (parent.flows or parent.counting):
+                parent = self._new_process(above, REUP, ts)
+            else:
+                parent.state = REUP
+                parent.container = above.container
+            parent.epoch = self.epoch
+            pending.append(parent)
+            above = self.threads.parent(above)
+        for item in reversed(pending):
+            self.write_process(cython.cast(Process, item))
+        return process
+
+    def _new_process(self, thread, state, ts):
+        """A Process as its main thread is now; its container is the given thread's."""
+        process: Process = Process.__new__(Process)
+        leader: Thread = thread.group.leader if thread.group.leader is not None else thread
+        above: Thread = self.threads.parent(leader)
+        parent: Process
+        process.state = state
+        process.ts = ts
+        process.pid = thread.group.pid
+        process.create_ts = leader.clone_ts
+        process.entry = leader.vpid == 1
+        process.cwd = thread.group.cwd
+        process.env = _strings(leader.env)
+        process.tty = leader.tty != 0
+        process.container = thread.container
+        process.flows = {}
+        self._snapshot(process, leader)
+        if above is not None and not above.is_invalid():
+            if above.group.leader is not None:
+                above = above.group.leader
+            process.has_parent = True
+            process.parent_ts = above.clone_ts
+            process.parent_pid = above.group.pid
+            process.parent = above.group.process
+        elif leader.ptid > 0:
+            parent = self.by_pid.get(leader.ptid)
+            if parent is not None:
+                process.has_parent = True
+                process.parent_ts = parent.create_ts
+                process.parent_pid = parent.pid
+                process.parent = parent
+        thread.group.process = process
+        self.by_pid[process.pid] = process
+        return process
+
+    def _snapshot(self, process, leader):
+        """What exec and setuid change."""
+        where: bytes = leader.container.id if leader.container is not None else b""
+        process.exe = leader.exe if not leader.exepath or leader.exepath == b"<NA>" else leader.exepath
+        process.exe_args = _joined(leader.args)
+        process.uid = cython.cast(cython.int, leader.uid) if cython.compiled else _int32(leader.uid)
+        process.gid = cython.cast(cython.int, leader.gid) if cython.compiled else _int32(leader.gid)
+        process.user = self.users.user(where, leader.uid)
+        process.group = self.users.group(where, leader.gid)
+
+    def modify(self, process, thread, ts):
+        """Write a known process again, as exec or setuid have made it."""
+        process.state = MODIFIED
+        process.ts = ts
+        self._snapshot(process, thread.group.leader if thread.group.leader is not None else thread)
+        self.write_process(process)
+
+    def write_process(self, process):
+        """Write a Process, its container first."""
+        if process.container is not None:
+            self.write_container(process.container)
+        process.epoch = self.epoch
+        self.encoder.process(
+            process.state, process.create_ts, process.pid, process.has_parent, process.parent_ts, process.parent_pid,
+            process.ts, process.exe, process.exe_args, process.uid, process.user, process.gid, process.group,
+            process.tty, process.container.id if process.container is not None else None, process.entry, process.cwd,
+            process.env,
+        )
+
+    def reup(self, process):
+        """Write a process that an open flow refers to, if this file lacks it."""
+        if process.epoch != self.epoch:
+            process.state = REUP
+            self.write_process(process)
+
+    def write_with_ancestors(self, process):
+        """The same with those of its ancestors that are still known and not in this file."""
+        pending: list = []
+        steps: cython.int = 0
+        while process is not None and process.epoch != self.epoch and steps < _MAX_ANCESTORS:
+            process.epoch = self.epoch
+            process.state = REUP
+            pending.append(process)
+            process = process.parent
+            steps += 1
+        for item in reversed(pending):
+            self.write_process(cython.cast(Process, item))
+
+    def mark_exited(self, process, now):
+        """The process has exited at second `now`."""
+        process.exited = now
+        self.exited.append(process)
+
+    def sweep(self, now):
+        """Forget processes that exited a while ago."""
+        process: Process
+        while self.exited:
+            process = cython.cast(Process, self.exited[0])
+            if now < process.exited + _LINGER and now >= process.exited:
+                break
+            self.exited.popleft()
+            process.deleted = True
+            # Cut the chain upwards: a line of processes that each fork and exit must not be kept whole.
+            process.parent = None
+            if self.by_pid.get(process.pid) is process:
+                del self.by_pid[process.pid]
+
+    def forget_group(self, group: Group):
+        """A thread group is gone (Threads.on_remove)."""
+        process: Process = group.process
+        if process is not None and not process.exited:
+            process.parent = None
+            if self.by_pid.get(process.pid) is process:
+                del self.by_pid[process.pid]
+
+    # -- containers
+
+    def container(self, id: bytes, type: int) -> Container:
+        """The container of that id; its metadata may come later."""
+        found: Container = self.containers.get(id)
+        if found is None:
+            if len(self.containers) >= _MAX_CONTAINERS:
+                # Those in use stay alive through their threads; what is known of them comes again or is lost.
+                self.containers.clear()
+            found = Container(id)
+            found.type = type
+            self.containers[id] = found
+        return found
+
+    def write_container(self, container):
+        """Write a container, its pod first, if this file lacks it or only had it without metadata."""
+        if container.epoch == self.epoch and (container.written_complete or not container.complete):
+            return
+        pod = container.pod
+        if pod is not None and pod.epoch != self.epoch:
+            pod.epoch = self.epoch
+            self.encoder.pod(
+                pod.ts, pod.id, pod.name, pod.node_name, pod.host_ip, pod.internal_ip, pod.namespace,
+                pod.restart_count, pod.labels,
+            )
+        container.epoch = self.epoch
+        container.written_complete = container.complete
+        self.encoder.container(
+            container.id, container.name, container.image, container.imageid, container.type, container.privileged,
+            pod.id if pod is not None else None,
+        )
+
+    # -- files
+
+    def file(self, thread, path, restype, state, ts):
+        """The File of a path in a thread's container, written in this file."""
+        container: Container = thread.container
+        key: bytes = path if container is None else container.id + path
+        file: File = self.files.get(key)
+        if file is None:
+            file = self.old_files.get(key)
+            if file is None:
+                file = File.__new__(File)
+                file.path = path
+                file.oid = sha1(key).digest()
+                file.container = container
+                file.restype = restype
+                file.system = path.startswith(_SYSTEM_PATHS)
+                if len(self.files) >= self.file_room:
+                    self._age()
+                self.files[key] = file
+                self.write_file(file, state, ts)
+                return file
+            self.files[key] = file
+        if file.epoch != self.epoch:
+            self.write_file(file, REUP, ts)
+        return file
+
+    def _age(self):
+        """Drop the files that were not used while half the table filled up, unless a flow is open on them."""
+        young: dict = {}
+        file: File
+        for key, item in self.old_files.items():
+            file = cython.cast(File, item)
+            if self.files.get(key) is not file:
+                if file.refs > 0:
+                    young[key] = file
+                else:
+                    file.gone = True
+        self.old_files = self.files
+        self.files = young
+        self.file_room = len(young) + _FILE_GENERATION
+
+    def write_file(self, file, state, ts):
+        """Write a File, its container first."""
+        if file.container is not None:
+            self.write_container(file.container)
+        file.epoch = self.epoch
+        self.encoder.file(
+            state, file.oid, ts, file.restype, file.path, file.container.id if file.container is not None else None
+        )
+
+
+def _int32(number: int) -> int:
+    return number - (1 << 32) if number >= 1 << 31 else number
+
+
+def _strings(raw: bytes) -> list:
+    """NUL-separated strings; a tail of nothing but NULs is padding."""
+    raw = raw.rstrip(b"\0")
+    return raw.split(b"\0") if raw else []
+
+
+def _joined(raw: bytes) -> bytes:
+    """NUL-separated arguments, joined by blanks; the last NUL ends the last one."""
+    if raw.endswith(b"\0"):
+        raw = raw[:-1]
+    return raw.replace(b"\0", b" ")
+
+
+if not cython.compiled:
+    from sftools.cython_standin import plain_defaults
+
+    plain_defaults(__file__, globals())

@@ -1,0 +1,38 @@
+from sftools.avro.encoder_cy cimport Encoder
+from sftools.engine.entities_cy cimport Entities
+from sftools.engine.state_cy cimport FdInfo, File, Flow, Process, Thread
+
+
+cdef class Flows:
+    cdef Encoder encoder
+    cdef Entities entities
+    cdef int file_read_mode
+    cdef bint consume
+    cdef Flow first
+    cdef Flow last
+    cdef Process pf_first
+    cdef Process pf_last
+    cdef readonly long long open
+    cdef readonly unsigned long long ipv6_left_out
+    cdef readonly unsigned long long dropped
+
+    cdef void file_op(self, Thread thread, FdInfo info, int fd, int op, long long res, unsigned long long ts)
+    cdef void net_op(self, Thread thread, FdInfo info, int fd, int op, long long res, unsigned long long ts)
+    cdef Flow _begin(self, Thread thread, Process process, int fd, object ident, tuple key, unsigned long long ts)
+    cdef void _count(self, Flow flow, int op, long long res, unsigned long long ts) noexcept
+    cdef void _close(self, Flow flow, unsigned long long ts)
+    cdef void _truncate_peers(self, Process process, int fd, object ident, long long tid, unsigned long long ts)
+    cdef void _remove(self, Flow flow)
+    cdef void _append(self, Flow flow, unsigned long long now)
+    cdef void _unlink(self, Flow flow)
+    cdef void _write(self, Flow flow, unsigned long long ts, bint select)
+    cdef bint _selected(self, Flow flow)
+    cdef void close_fd(self, Thread thread, FdInfo info, int fd, unsigned long long ts)
+    cdef void thread_exit(self, Process process, Thread thread, unsigned long long ts)
+    cdef void process_exit(self, Process process, unsigned long long ts)
+    cdef void count_thread(self, Process process, int op, long long res, unsigned long long ts)
+    cdef void write_process_flow(self, Process process, unsigned long long ts)
+    cdef void _pf_unlink(self, Process process)
+    cdef void _pf_append(self, Process process, unsigned long long now)
+    cdef void expire(self, unsigned long long ts)
+    cdef void finish(self, unsigned long long ts)

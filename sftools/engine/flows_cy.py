@@ -1,0 +1,551 @@
+"""Flows: operations on a file or connection, added up until it is closed or 30 seconds have passed."""
+
+try:
+    import cython
+except ModuleNotFoundError:
+    from sftools import cython_standin as cython
+
+if cython.compiled:
+    from cython.cimports.sftools.avro.encoder_cy import Encoder
+    from cython.cimports.sftools.engine.entities_cy import Entities
+    from cython.cimports.sftools.engine.state_cy import FdInfo, File, Flow, Process, Thread
+else:
+    from sftools.avro.encoder_cy import Encoder
+    from sftools.engine.entities_cy import Entities
+    from sftools.engine.state_cy import FdInfo, File, Flow, Process, Thread
+
+from sftools.limits import MAX_FLOWS
+from sftools.schema import opflags
+
+CLONE: cython.int = opflags.OP_CLONE
+EXIT: cython.int = opflags.OP_EXIT
+OPEN: cython.int = opflags.OP_OPEN
+READ_RECV: cython.int = opflags.OP_READ_RECV
+WRITE_SEND: cython.int = opflags.OP_WRITE_SEND
+CLOSE: cython.int = opflags.OP_CLOSE
+TRUNCATE: cython.int = opflags.OP_TRUNCATE
+MMAP: cython.int = opflags.OP_MMAP
+ACCEPT: cython.int = opflags.OP_ACCEPT
+CONNECT: cython.int = opflags.OP_CONNECT
+
+_REUP: cython.int = 2
+_RDONLY: cython.uint = 1  # PPM_O_RDONLY; PPM_O_RDWR has the bit too, as in the existing collector
+_MOST: cython.longlong = 0x7FFFFFFFFFFFFFFF
+_MAX_FLOWS: cython.longlong = MAX_FLOWS
+
+# Seconds after which a flow is exported, and after which one without activity is dropped instead.
+_EXPORT: cython.ulonglong = 30
+_EXPIRE: cython.ulonglong = 60
+_SECOND: cython.ulonglong = 1_000_000_000
+
+
+@cython.cclass
+class Flows:
+    """The open flows, in the order of their last export, and the process flows.
+
+    file_read_mode: 0 all file reads, 1 none, 2 those outside of system directories. consume: an open file is one record.
+    ipv6_left_out: connections that schema version 5 cannot express. dropped: flows exported early for want of room.
+    """
+
+    def __init__(self, encoder: Encoder, entities: Entities, file_read_mode: int, consume: bool):
+        self.encoder = encoder
+        self.entities = entities
+        self.file_read_mode = file_read_mode
+        self.consume = consume
+        self.first = None
+        self.last = None
+        self.pf_first = None
+        self.pf_last = None
+        self.open = 0
+        self.ipv6_left_out = 0
+        self.dropped = 0
+
+    # -- operations
+
+    def file_op(self, thread, info, fd, op, res, ts):
+        """An operation on a file, directory, pipe or unix socket."""
+        process: Process
+        file: File
+        flow: Flow = info.flow
+        key: tuple
+        if (
+            flow is not None
+            and flow.alive
+            and op != CLOSE
+            and op != OPEN
+            and flow.thread is thread
+            and flow.fd == fd
+            and not flow.network
+            and flow.process.epoch == self.entities.epoch
+            and flow.file.epoch == self.entities.epoch
+        ):
+            self._count(flow, op, res, ts)
+            return
+        if self.consume and op != OPEN:
+            return
+        process = self.entities.process(thread, _REUP, ts)
+        if process is None:
+            return
+        file = info.file
+        if file is None or file.gone or file.container is not thread.container or file.epoch != self.entities.epoch:
+            file = self.entities.file(thread, info.name, info.restype(), _REUP, ts)
+            info.file = file
+        if self.consume:
+            flow = Flow.__new__(Flow)
+            flow.process = process
+            flow.tid = thread.tid
+            flow.fd = fd
+            flow.file = file
+            flow.ts = ts
+            flow.op_flags = op
+            flow.open_flags = info.openflags
+            self._write(flow, ts, True)
+            return
+        key = (fd, thread.tid, file)
+        flow = process.flows.get(key)
+        if flow is None:
+            if op == CLOSE:
+                # Nothing but the close was seen.
+                self._truncate_peers(process, fd, file, thread.tid, ts)
+                flow = Flow.__new__(Flow)
+                flow.process = process
+                flow.tid = thread.tid
+                flow.fd = fd
+                flow.file = file
+                flow.ts = ts
+                flow.op_flags = CLOSE
+                self._write(flow, ts, True)
+                return
+            flow = self._begin(thread, process, fd, file, key, ts)
+            flow.file = file
+            file.refs += 1
+        info.flow = flow
+        if op == OPEN:
+            flow.open_flags = info.openflags
+        self._count(flow, op, res, ts)
+        if op == CLOSE:
+            info.flow = None
+            self._close(flow, ts)
+
+    def net_op(self, thread, info, fd, op, res, ts):
+        """An operation on an IP socket."""
+        process: Process
+        flow: Flow = info.flow
+        key: tuple
+        if (
+            flow is not None
+            and flow.alive
+            and op != CLOSE
+            and flow.thread is thread
+            and flow.fd == fd
+            and flow.network
+            and flow.process.epoch == self.entities.epoch
+        ):
+            self._count(flow, op, res, ts)
+            return
+        if self.consume and (op == CLOSE or op == READ_RECV or op == WRITE_SEND):
+            return
+        if info.sport == 0 and info.dport == 0:
+            if info.sip6 is None and info.dip6 is None and info.sip == 0 and info.dip == 0:
+                # Never connected: there is nobody that a flow could be with.
+                return
+        if info.type == 4 and self.encoder.version < 6:
+            if not info.counted:
+                info.counted = True
+                self.ipv6_left_out += 1
+            return
+        process = self.entities.process(thread, _REUP, ts)
+        if process is None:
+            return
+        if info.ident is None:
+            if info.type == 4:
+                info.ident = (info.sip6, info.dip6, info.sport, info.dport)
+            else:
+                info.ident = (info.sip, info.dip, info.sport, info.dport)
+        key = (fd, thread.tid, info.ident)
+        flow = process.flows.get(key)
+        if flow is None:
+            if op == CLOSE:
+                self._truncate_peers(process, fd, info.ident, thread.tid, ts)
+                flow = Flow.__new__(Flow)
+                flow.process = process
+                flow.tid = thread.tid
+                flow.fd = fd
+                flow.ts = ts
+            else:
+                flow = self._begin(thread, process, fd, info.ident, key, ts)
+            flow.network = True
+            if info.type == 4:
+                flow.sip6 = info.sip6 if info.sip6 is not None else bytes(16)
+                flow.dip6 = info.dip6 if info.dip6 is not None else bytes(16)
+            else:
+                flow.sip = info.sip
+                flow.dip = info.dip
+            flow.sport = info.sport
+            flow.dport = info.dport
+            flow.proto = info.proto()
+            if op == CLOSE:
+                flow.op_flags = CLOSE
+                self._write(flow, ts, True)
+                return
+        info.flow = flow
+        self._count(flow, op, res, ts)
+        if op == CLOSE:
+            info.flow = None
+            self._close(flow, ts)
+
+    def close_fd(self, thread, info, fd, ts):
+        """An fd was closed without a close(): by close_range or by dup2 onto it. Only flows that are open end here."""
+        flow: Flow
+        process: Process = thread.group.process if thread.group is not None else None
+        ident: object
+        if process is None or not process.flows:
+            return
+        ident = info.ident if info.is_ip() else info.file
+        if ident is None:
+            return
+        flow = process.flows.get((fd, thread.tid, ident))
+        if flow is None:
+            return
+        self.entities.reup(process)
+        self._count(flow, CLOSE, 0, ts)
+        self._close(flow, ts)
+
+    def _begin(self, thread, process, fd, ident, key, ts):
+        """A new flow, in all the tables."""
+        flow: Flow
+        other: Flow
+        if self.open >= _MAX_FLOWS:
+            other = self.first
+            self.dropped += 1
+            self.entities.reup(other.process)
+            other.op_flags |= TRUNCATE
+            self._write(other, ts, True)
+            self._remove(other)
+        flow = Flow.__new__(Flow)
+        flow.alive = True
+        flow.process = process
+        flow.thread = thread
+        flow.tid = thread.tid
+        flow.fd = fd
+        flow.ts = ts
+        flow.key = key
+        flow.ident = ident
+        process.flows[key] = flow
+        if process.peers is None and not thread.is_leader():
+            # From the second thread on: which threads have flows on the same fd and file or connection.
+            process.peers = {}
+            for item in process.flows.values():
+                other = cython.cast(Flow, item)
+                if other is not flow:
+                    process.peers.setdefault((other.fd, other.ident), {})[other.tid] = other
+        if process.peers is not None:
+            process.peers.setdefault((fd, ident), {})[thread.tid] = flow
+        if not thread.is_leader():
+            if thread.flows is None:
+                thread.flows = {}
+            thread.flows[key] = flow
+        self.open += 1
+        self._append(flow, ts // _SECOND)
+        return flow
+
+    def _count(self, flow, op, res, ts):
+        """Add an operation up."""
+        flow.op_flags |= op
+        flow.last = ts
+        if op == READ_RECV:
+            flow.r_ops += 1
+            if res > 0:
+                flow.r_bytes = flow.r_bytes + res if res <= _MOST - flow.r_bytes else _MOST
+        elif op == WRITE_SEND:
+            flow.w_ops += 1
+            if res > 0:
+                flow.w_bytes = flow.w_bytes + res if res <= _MOST - flow.w_bytes else _MOST
+
+    # -- ends of flows
+
+    def _close(self, flow, ts):
+        """Write and forget a flow whose fd was closed, after the other threads' flows on it."""
+        self._truncate_peers(flow.process, flow.fd, flow.ident, flow.tid, ts)
+        self._write(flow, ts, True)
+        self._remove(flow)
+
+    def _truncate_peers(self, process, fd, ident, tid, ts):
+        """Write and forget what other threads of the process have open on the same: those that opened it first."""
+        peers: dict
+        flow: Flow
+        begun: list = []
+        others: list = []
+        if process.peers is None:
+            return
+        peers = process.peers.get((fd, ident))
+        if not peers:
+            return
+        for item in peers.values():
+            flow = cython.cast(Flow, item)
+            if flow.tid != tid:
+                if flow.op_flags & (ACCEPT | CONNECT if flow.network else OPEN):
+                    begun.append(flow)
+                else:
+                    others.append(flow)
+        for item in begun + others:
+            flow = cython.cast(Flow, item)
+            flow.op_flags |= TRUNCATE
+            self._write(flow, ts, True)
+            self._remove(flow)
+
+    def thread_exit(self, process, thread, ts):
+        """A thread that is not the main one exits: its flows end, and the other threads' on the same fds."""
+        flow: Flow
+        if not thread.flows:
+            return
+        for network in (False, True):
+            for item in list(thread.flows.values()):
+                flow = cython.cast(Flow, item)
+                if flow.alive and flow.network == network:
+                    self._truncate_peers(process, flow.fd, flow.ident, flow.tid, ts)
+                    flow.op_flags |= TRUNCATE
+                    self._write(flow, ts, True)
+                    self._remove(flow)
+
+    def process_exit(self, process, ts):
+        """The main thread exits: all flows of the process end, files first."""
+        flow: Flow
+        if not process.flows:
+            return
+        for network in (False, True):
+            for item in list(process.flows.values()):
+                flow = cython.cast(Flow, item)
+                if flow.alive and flow.network == network:
+                    flow.op_flags |= TRUNCATE
+                    self._write(flow, ts, True)
+                    self._remove(flow)
+
+    def _remove(self, flow):
+        """Forget a flow everywhere."""
+        peers: dict
+        process: Process = flow.process
+        if not flow.alive:
+            return
+        flow.alive = False
+        process.flows.pop(flow.key, None)
+        if process.peers is not None:
+            peers = process.peers.get((flow.fd, flow.ident))
+            if peers is not None:
+                peers.pop(flow.tid, None)
+                if not peers:
+                    del process.peers[(flow.fd, flow.ident)]
+        if flow.thread is not None and flow.thread.flows is not None:
+            flow.thread.flows.pop(flow.key, None)
+        if flow.file is not None:
+            flow.file.refs -= 1
+        flow.thread = None
+        self._unlink(flow)
+        self.open -= 1
+
+    def _append(self, flow, now):
+        """Last in the order of exports."""
+        flow.exported = now
+        flow.next = None
+        flow.prev = self.last
+        if self.last is None:
+            self.first = flow
+        else:
+            self.last.next = flow
+        self.last = flow
+
+    def _unlink(self, flow):
+        if flow.prev is None:
+            self.first = flow.next
+        else:
+            flow.prev.next = flow.next
+        if flow.next is None:
+            self.last = flow.prev
+        else:
+            flow.next.prev = flow.prev
+        flow.prev = None
+        flow.next = None
+
+    # -- output
+
+    def _selected(self, flow):
+        """What FILE_READ_MODE leaves of a file flow."""
+        if self.file_read_mode == 0:
+            return True
+        if flow.open_flags & _RDONLY == 0:
+            if flow.op_flags & READ_RECV == 0 or flow.op_flags & (WRITE_SEND | MMAP):
+                return True
+        return self.file_read_mode == 2 and not flow.file.system
+
+    def _write(self, flow, ts, select):
+        """Write a flow that ends at ts, unless nothing happened in it."""
+        process: Process = flow.process
+        if flow.op_flags == 0 or flow.op_flags == TRUNCATE:
+            return
+        if ts < cython.cast(cython.ulonglong, flow.ts):
+            # The clock went back: no record ends before it starts.
+            ts = flow.ts
+        if flow.network:
+            self.encoder.network_flow(
+                process.create_ts, process.pid, flow.ts, flow.tid, flow.op_flags, ts,
+                _int32(flow.sip), flow.sport, _int32(flow.dip), flow.dport, flow.proto, flow.fd,
+                flow.r_ops, flow.w_ops, flow.r_bytes, flow.w_bytes, flow.sip6, flow.dip6,
+            )
+            return
+        if select and not self._selected(flow):
+            return
+        self.encoder.file_flow(
+            process.create_ts, process.pid, flow.ts, flow.tid, flow.op_flags, _int32(flow.open_flags), ts,
+            flow.file.oid, flow.fd, flow.r_ops, flow.w_ops, flow.r_bytes, flow.w_bytes,
+        )
+
+    # -- process flows
+
+    def count_thread(self, process, op, res, ts):
+        """A thread clone or exit, counted in the process's ProcessFlow."""
+        if not process.counting:
+            process.counting = True
+            process.pf_ts = ts
+            process.pf_flags = 0
+            process.pf_cloned = 0
+            process.pf_exited = 0
+            process.pf_errors = 0
+            self._pf_append(process, ts // _SECOND)
+        process.pf_flags |= op
+        process.pf_last = ts
+        if op == EXIT:
+            process.pf_exited += 1
+        elif res == 0:
+            process.pf_cloned += 1
+        elif res < 0:
+            process.pf_errors += 1
+
+    def write_process_flow(self, process, ts):
+        """Write a ProcessFlow that ends at ts, unless nothing happened in it."""
+        if process.pf_flags == 0 or process.pf_flags == TRUNCATE:
+            return
+        if ts < cython.cast(cython.ulonglong, process.pf_ts):
+            ts = process.pf_ts
+        self.encoder.process_flow(
+            process.create_ts, process.pid, process.pf_ts, process.pf_cloned, process.pf_flags, ts, process.pf_exited,
+            process.pf_errors,
+        )
+
+    def end_process_flow(self, process: Process, ts: cython.ulonglong):
+        """The process exits: its ProcessFlow ends, without TRUNCATE."""
+        if process.counting:
+            self.write_process_flow(process, ts)
+            self._pf_unlink(process)
+
+    def _pf_append(self, process, now):
+        process.pf_exported = now
+        process.pf_next = None
+        process.pf_prev = self.pf_last
+        if self.pf_last is None:
+            self.pf_first = process
+        else:
+            self.pf_last.pf_next = process
+        self.pf_last = process
+
+    def _pf_unlink(self, process):
+        process.counting = False
+        if process.pf_prev is None:
+            self.pf_first = process.pf_next
+        else:
+            process.pf_prev.pf_next = process.pf_next
+        if process.pf_next is None:
+            self.pf_last = process.pf_prev
+        else:
+            process.pf_next.pf_prev = process.pf_prev
+        process.pf_prev = None
+        process.pf_next = None
+
+    # -- time
+
+    def expire(self, ts):
+        """Export flows that are 30 s old, drop those without activity for 60 s. Called once a second of capture time."""
+        now: cython.ulonglong = ts // _SECOND
+        flow: Flow = self.first
+        following: Flow
+        process: Process
+        following_process: Process
+        end: Flow = self.last
+        while flow is not None and now >= flow.exported + _EXPORT:
+            following = flow.next if flow is not end else None
+            if now >= flow.last // _SECOND + _EXPIRE:
+                self._remove(flow)
+            else:
+                self.entities.reup(flow.process)
+                if flow.file is not None and flow.file.epoch != self.entities.epoch:
+                    self.entities.write_file(flow.file, _REUP, ts)
+                self._write(flow, ts, True)
+                flow.ts = ts
+                flow.op_flags = 0
+                flow.r_ops = 0
+                flow.w_ops = 0
+                flow.r_bytes = 0
+                flow.w_bytes = 0
+                self._unlink(flow)
+                self._append(flow, now)
+            flow = following
+        process = self.pf_first
+        last: Process = self.pf_last
+        while process is not None and now >= process.pf_exported + _EXPORT:
+            following_process = process.pf_next if process is not last else None
+            self._pf_unlink(process)
+            if now < process.pf_last // _SECOND + _EXPIRE:
+                self.entities.reup(process)
+                self.write_process_flow(process, ts)
+                process.counting = True
+                process.pf_ts = ts
+                process.pf_flags = 0
+                process.pf_cloned = 0
+                process.pf_exited = 0
+                process.pf_errors = 0
+                self._pf_append(process, now)
+            process = following_process
+
+    def finish(self, ts):
+        """The end of input: every open flow ends with TRUNCATE, process by process in the order of their first flow."""
+        processes: dict = {}
+        flow: Flow = self.first
+        process: Process
+        while flow is not None:
+            processes[flow.process] = None
+            flow = flow.next
+        process = self.pf_first
+        while process is not None:
+            processes[process] = None
+            process = process.pf_next
+        for item in processes:
+            process = cython.cast(Process, item)
+            self.entities.write_with_ancestors(process)
+            for network in (True, False):
+                for entry in list(process.flows.values()):
+                    flow = cython.cast(Flow, entry)
+                    if flow.network == network:
+                        flow.op_flags |= TRUNCATE
+                        if flow.file is not None and flow.file.epoch != self.entities.epoch:
+                            self.entities.write_file(flow.file, _REUP, ts)
+                        self._write(flow, ts, False)
+                        self._remove(flow)
+            if process.counting:
+                process.pf_flags |= TRUNCATE
+                self.write_process_flow(process, ts)
+                self._pf_unlink(process)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _int32(number: cython.uint) -> cython.int:
+    """The schema's int of a u32."""
+    if cython.compiled:
+        return cython.cast(cython.int, number)
+    return number - (1 << 32) if number >= 1 << 31 else number
+
+
+if not cython.compiled:
+    from sftools.cython_standin import plain_defaults
+
+    plain_defaults(__file__, globals())

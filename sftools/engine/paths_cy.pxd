@@ -1,0 +1,2 @@
+cpdef bytes normal(bytes path)
+cpdef bytes join(bytes directory, bytes name)

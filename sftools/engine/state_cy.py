@@ -1,0 +1,313 @@
+"""What the engine knows: threads, thread groups, fd tables, and the entities and flows of the output.
+
+Plain data with a few accessors; who changes it is in threads_cy, entities_cy, flows_cy and engine_cy.
+Numbers of fd types: falcosecurity/libs scap_fd_type; of flags: sftools.scap.tables.
+"""
+
+try:
+    import cython
+except ModuleNotFoundError:
+    from sftools import cython_standin as cython
+
+from sftools.limits import MAX_FDS_PER_PROCESS
+
+FD_FILE = 1
+FD_DIRECTORY = 2
+FD_IPV4_SOCK = 3
+FD_IPV6_SOCK = 4
+FD_IPV4_SERVSOCK = 5
+FD_IPV6_SERVSOCK = 6
+FD_FIFO = 7
+FD_UNIX_SOCK = 8
+FD_EVENT = 9
+FD_UNSUPPORTED = 10
+FD_SIGNALFD = 11
+FD_EVENTPOLL = 12
+FD_INOTIFY = 13
+FD_TIMERFD = 14
+FD_NETLINK = 15
+FD_FILE_V2 = 16
+FD_BPF = 17
+FD_USERFAULTFD = 18
+FD_IOURING = 19
+FD_MEMFD = 20
+FD_PIDFD = 21
+
+FD_TYPE_NAMES = {
+    FD_FILE: "file", FD_DIRECTORY: "directory", FD_IPV4_SOCK: "ipv4", FD_IPV6_SOCK: "ipv6", FD_IPV4_SERVSOCK: "ipv4",
+    FD_IPV6_SERVSOCK: "ipv6", FD_FIFO: "pipe", FD_UNIX_SOCK: "unix", FD_EVENT: "event", FD_SIGNALFD: "signalfd",
+    FD_EVENTPOLL: "eventpoll", FD_INOTIFY: "inotify", FD_TIMERFD: "timerfd", FD_NETLINK: "netlink", FD_FILE_V2: "file",
+    FD_BPF: "bpf", FD_USERFAULTFD: "userfaultfd", FD_IOURING: "io_uring", FD_MEMFD: "memfd", FD_PIDFD: "pidfd",
+}  # fmt: skip
+
+ROLE_NONE = 0
+ROLE_CLIENT = 1
+ROLE_SERVER = 2
+
+L4_UNKNOWN = 0
+L4_NA = 1
+L4_TCP = 2
+L4_UDP = 3
+L4_ICMP = 4
+L4_RAW = 5
+
+_CLONE_THREAD: cython.uint = 8192
+_IS_MAIN_THREAD: cython.uint = 1073741824
+
+# fds below this stand in a list, the others in a dict.
+_NEAR: cython.longlong = 1024
+_MAX_FDS: cython.longlong = MAX_FDS_PER_PROCESS
+
+
+@cython.cclass
+class Pod:
+    """A Kubernetes pod, as the labels of its containers tell."""
+
+    def __init__(self, ts, id, name, node_name, namespace, host_ip, internal_ip, restart_count, labels):
+        self.ts = ts
+        self.id = id
+        self.name = name
+        self.node_name = node_name
+        self.namespace = namespace
+        self.host_ip = host_ip
+        self.internal_ip = internal_ip
+        self.restart_count = restart_count
+        self.labels = labels
+        self.epoch = 0
+
+
+@cython.cclass
+class Container:
+    """A container: its id from a cgroup path, the rest from a container event, if there was one (`complete`)."""
+
+    def __init__(self, id):
+        self.id = id
+        self.name = b""
+        self.image = b":"
+        self.imageid = b""
+        self.type = 0
+        self.privileged = False
+        self.complete = False
+        self.written_complete = False
+        self.pod = None
+        self.epoch = 0
+
+    def describe(self, name, image, imageid, type, privileged, pod):
+        """Take a container event's facts; the entity is written again at its next use."""
+        self.name = name
+        self.image = image
+        self.imageid = imageid
+        self.type = type
+        self.privileged = privileged
+        self.pod = pod
+        self.complete = True
+
+
+@cython.final
+@cython.cclass
+class File:
+    """A file entity of the output. `gone`: evicted from the table, must not be used again. `system`: under /proc and the like."""
+
+
+@cython.final
+@cython.cclass
+class FdInfo:
+    """What an fd stands for. Shared between the tables of forked processes until one of them changes it (FdTable.own)."""
+
+    def clone(self):
+        """A copy without owner and caches."""
+        other: FdInfo = FdInfo.__new__(FdInfo)
+        other.type = self.type
+        other.openflags = self.openflags
+        other.cloexec = self.cloexec
+        other.name = self.name
+        other.named = self.named
+        other.role = self.role
+        other.l4proto = self.l4proto
+        other.sip = self.sip
+        other.dip = self.dip
+        other.sport = self.sport
+        other.dport = self.dport
+        other.sip6 = self.sip6
+        other.dip6 = self.dip6
+        other.pid = self.pid
+        other.born = self.born
+        other.file = self.file
+        return other
+
+    def is_file(self):
+        """A regular file (directories, pipes and sockets are not)."""
+        return self.type == 16 or self.type == 1
+
+    def is_ip(self):
+        """A connected or unconnected IP socket; bound and listening ones are a type of their own."""
+        return self.type == 3 or self.type == 4
+
+    def restype(self):
+        """The File record's restype: the fd type's character where flows exist, else '?'."""
+        if self.type == 16 or self.type == 1:
+            return 102
+        if self.type == 2:
+            return 100
+        if self.type == 8:
+            return 117
+        if self.type == 7:
+            return 112
+        return 63
+
+    def proto(self):
+        """The IP protocol number of a NetworkFlow; -1 where it is unknown."""
+        if self.l4proto == 5:
+            return 254
+        if self.role == 0:
+            return -1
+        if self.l4proto == 2:
+            return 6
+        if self.l4proto == 3:
+            return 17
+        if self.l4proto == 4:
+            return 1
+        return -1
+
+    def changed(self):
+        """The name or addresses changed: what was derived from them is void."""
+        self.ident = None
+        self.file = None
+        self.flow = None
+
+
+@cython.final
+@cython.cclass
+class FdTable:
+    """The open fds of a process (or of several, with CLONE_FILES)."""
+
+    def __init__(self):
+        self.near = []
+        self.far = None
+        self.count = 0
+        self.users = 1
+        self.owner = object()
+
+    def get(self, fd):
+        """The FdInfo of an fd, or None."""
+        if 0 <= fd < len(self.near):
+            return cython.cast(FdInfo, self.near[fd])
+        if self.far is not None:
+            return self.far.get(fd)
+        return None
+
+    def put(self, fd, info):
+        """Add or replace; False where fd is no fd number or the table is full."""
+        if fd < 0 or fd > 0x7FFFFFFF:
+            return False
+        if fd < _NEAR:
+            while len(self.near) <= fd:
+                self.near.append(None)
+            if self.near[fd] is None:
+                self.count += 1
+            self.near[fd] = info
+        else:
+            if self.far is None:
+                self.far = {}
+            if fd not in self.far:
+                if self.count >= _MAX_FDS:
+                    return False
+                self.count += 1
+            self.far[fd] = info
+        info.owner = self.owner
+        return True
+
+    def remove(self, fd):
+        """Forget an fd, if it is there."""
+        if 0 <= fd < len(self.near):
+            if self.near[fd] is not None:
+                self.near[fd] = None
+                self.count -= 1
+        elif self.far is not None and self.far.pop(fd, None) is not None:
+            self.count -= 1
+
+    def copy(self):
+        """A forked process's table: the same entries, none of which either table owns any more."""
+        other: FdTable = FdTable()
+        other.near = self.near[:]
+        other.far = None if self.far is None else self.far.copy()
+        other.count = self.count
+        self.owner = object()
+        return other
+
+    def own(self, fd, info):
+        """The entry, safe to change: cloned first where another table may share it."""
+        if info.owner is self.owner:
+            return info
+        mine: FdInfo = info.clone()
+        self.put(fd, mine)
+        return mine
+
+    def close_on_exec(self):
+        """Forget what was opened close-on-exec."""
+        i: cython.Py_ssize_t
+        info: FdInfo
+        for i in range(len(self.near)):
+            info = cython.cast(FdInfo, self.near[i])
+            if info is not None and info.cloexec:
+                self.near[i] = None
+                self.count -= 1
+        if self.far is not None:
+            for fd, entry in list(self.far.items()):
+                info = cython.cast(FdInfo, entry)
+                if info.cloexec:
+                    del self.far[fd]
+                    self.count -= 1
+
+    def numbers(self):
+        """The open fd numbers, ascending."""
+        found = [fd for fd, entry in enumerate(self.near) if entry is not None]
+        if self.far is not None:
+            found.extend(sorted(self.far))
+        return found
+
+
+@cython.final
+@cython.cclass
+class Thread:
+    """A thread. Of a leader, exe, args, env and the ids are the process's. pid -1: known by tid only (`is_invalid`)."""
+
+    def is_leader(self):
+        return self.tid == self.pid or self.flags & _IS_MAIN_THREAD != 0
+
+    def is_invalid(self):
+        return self.pid < 0 or self.group is None
+
+
+@cython.final
+@cython.cclass
+class Group:
+    """A thread group: what Linux calls a process."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.leader = None
+        self.threads = {}
+        self.alive = 0
+        self.reaper = False
+        self.fds = FdTable()
+        self.cwd = b""
+        self.process = None
+
+
+@cython.final
+@cython.cclass
+class Process:
+    """A Process entity of the output, as it was when last written, with its open flows."""
+
+
+@cython.final
+@cython.cclass
+class Flow:
+    """An open FileFlow or NetworkFlow."""
+
+
+if not cython.compiled:
+    from sftools.cython_standin import plain_defaults
+
+    plain_defaults(__file__, globals())

@@ -1,0 +1,265 @@
+"""The thread table: who is whose thread, parent and reaper. The rules are libsinsp's (thread_manager.cpp, threadinfo.cpp)."""
+
+try:
+    import cython
+except ModuleNotFoundError:
+    from sftools import cython_standin as cython
+
+if cython.compiled:
+    from cython.cimports.sftools.engine.state_cy import FdTable, Group, Thread
+else:
+    from sftools.engine.state_cy import FdTable, Group, Thread
+
+from sftools.limits import MAX_ANCESTORS, MAX_FDS, MAX_THREADS
+
+_RECENT: cython.longlong = 1024
+_MAX_THREADS: cython.Py_ssize_t = MAX_THREADS
+_MAX_FDS: cython.longlong = MAX_FDS
+_MAX_ANCESTORS: cython.int = MAX_ANCESTORS
+_CLONE_THREAD: cython.uint = 8192
+
+
+@cython.cclass
+class Threads:
+    """Threads by tid, their groups by pid.
+
+    on_remove: called with a Group whose last thread is gone. refused, evicted: threads that the table had no room for,
+    and those that made room.
+    """
+
+    def __init__(self, on_remove):
+        self.by_tid = {}
+        self.groups = {}
+        self.recent = [None] * _RECENT
+        self.on_remove = on_remove
+        self.refused = 0
+        self.evicted = 0
+        self.fd_budget = _MAX_FDS
+        self.clock = 0
+
+    def find(self, tid):
+        """The thread of that tid, or None."""
+        slot: cython.Py_ssize_t = tid & (_RECENT - 1)
+        thread: Thread = cython.cast(Thread, self.recent[slot])
+        if thread is not None and thread.tid == tid:
+            return thread
+        thread = self.by_tid.get(tid)
+        if thread is not None:
+            self.recent[slot] = thread
+        return thread
+
+    def make(self, tid):
+        """A new thread of which nothing but the tid is known; not in the table yet."""
+        thread: Thread = Thread.__new__(Thread)
+        thread.tid = tid
+        thread.pid = -1
+        thread.ptid = -1
+        thread.vtid = -1
+        thread.vpid = -1
+        thread.sid = -1
+        thread.vpgid = -1
+        thread.reaper_tid = -1
+        thread.uid = 0xFFFFFFFF
+        thread.gid = 0xFFFFFFFF
+        thread.loginuid = 0xFFFFFFFF
+        thread.comm = b"<NA>"
+        thread.exe = b"<NA>"
+        thread.exepath = b""
+        thread.args = b""
+        thread.env = b""
+        thread.cgroups = b""
+        return thread
+
+    def add(self, thread):
+        """Put a thread into the table and its group; False where there is no room."""
+        if len(self.by_tid) >= _MAX_THREADS and thread.tid not in self.by_tid:
+            self.make_room()
+            if len(self.by_tid) >= _MAX_THREADS:
+                self.refused += 1
+                return False
+        self.by_tid[thread.tid] = thread
+        self.recent[thread.tid & (_RECENT - 1)] = thread
+        self.join_group(thread)
+        return True
+
+    def make_room(self):
+        """Forget the threads that were longest without an event: an eighth of the table."""
+        order: list = sorted(self.by_tid.values(), key=_last_event)
+        for item in order[: _MAX_THREADS // 8]:
+            thread: Thread = cython.cast(Thread, item)
+            if self.by_tid.get(thread.tid) is thread:
+                self.evicted += 1
+                thread.dead = True
+                self.remove(thread)
+
+    def join_group(self, thread):
+        """Thread group and parent of a thread whose pid is known."""
+        group: Group
+        parent: Thread
+        if thread.pid < 0 or thread.group is not None:
+            return
+        group = self.groups.get(thread.pid)
+        if group is None:
+            group = Group(thread.pid)
+            group.reaper = thread.pid == 1 or thread.vpid == 1
+            self.groups[thread.pid] = group
+        if thread.is_leader():
+            group.leader = thread
+        if thread.tid not in group.threads:
+            group.alive += 1
+        group.threads[thread.tid] = thread
+        thread.group = group
+        if thread.pid == 1:
+            return
+        parent = self.find(thread.ptid)
+        if parent is None or parent.is_invalid() or parent is thread:
+            return
+        if parent.children is None:
+            parent.children = set()
+        parent.children.add(thread.tid)
+
+    def leader(self, thread):
+        """The main thread of a thread's group, or None where it was never seen."""
+        if thread.is_leader():
+            return thread
+        if thread.group is None:
+            return None
+        return thread.group.leader
+
+    def parent(self, thread):
+        """The parent, if it is in the table; never the thread itself."""
+        found: Thread = self.find(thread.ptid)
+        if found is thread:
+            return None
+        return found
+
+    def fds(self, thread):
+        """The fd table of a thread's process, or None where the process is not known."""
+        if thread.group is None:
+            return None
+        return thread.group.fds
+
+    def fork_fds(self, source, shared):
+        """The fd table that a child of `source` begins with. Out of budget: an empty one."""
+        table: FdTable
+        if shared:
+            source.fds.users += 1
+            return source.fds
+        if self.fd_budget < source.fds.count:
+            self.refused += source.fds.count
+            return FdTable()
+        table = source.fds.copy()
+        self.fd_budget -= table.count
+        return table
+
+    def drop_fds(self, group):
+        """A group gives its fd table up."""
+        group.fds.users -= 1
+        if group.fds.users == 0:
+            self.fd_budget += group.fds.count
+
+    def die(self, thread):
+        """An exit was seen: the thread counts no more, but stays until remove()."""
+        if thread.group is not None and not thread.dead:
+            thread.group.alive -= 1
+        thread.dead = True
+
+    def revive(self, thread):
+        """An exec by a thread that was believed dead."""
+        if thread.dead:
+            thread.dead = False
+            if thread.group is not None:
+                thread.group.alive += 1
+
+    def new_reaper(self, thread):
+        """Who inherits the children: a live thread of the group, else the nearest reaping ancestor's (find_new_reaper)."""
+        other: Thread
+        ancestor: Thread
+        steps: cython.int = 0
+        inside: cython.bint = thread.tid != thread.vtid
+        if thread.group is not None and thread.group.alive > 0:
+            for item in thread.group.threads.values():
+                other = cython.cast(Thread, item)
+                if other is not thread and not other.dead:
+                    return other
+        ancestor = self.parent(thread)
+        while ancestor is not None and steps < _MAX_ANCESTORS:
+            if (ancestor.tid != ancestor.vtid) != inside:
+                return None
+            if ancestor.group is not None and ancestor.group.reaper and ancestor.group.alive > 0:
+                for item in ancestor.group.threads.values():
+                    other = cython.cast(Thread, item)
+                    if not other.dead:
+                        return other
+            ancestor = self.parent(ancestor)
+            steps += 1
+        return None
+
+    def reparent(self, thread):
+        """Give a dead thread's children to their reaper."""
+        reaper: Thread = None
+        child: Thread
+        if not thread.children:
+            return
+        if thread.reaper_tid > 0:
+            reaper = self.find(thread.reaper_tid)
+            if reaper is not None and (reaper.is_invalid() or reaper is thread):
+                reaper = None
+        if reaper is None:
+            reaper = self.new_reaper(thread)
+        if reaper is not None and reaper.pid != thread.pid and reaper.group is not None:
+            reaper.group.reaper = True
+        for tid in thread.children:
+            child = self.find(tid)
+            if child is None or child.ptid != thread.tid or child is reaper:
+                continue
+            if reaper is None:
+                child.ptid = 0
+                continue
+            child.ptid = reaper.tid
+            if reaper.children is None:
+                reaper.children = set()
+            reaper.children.add(tid)
+        thread.children = None
+
+    def remove(self, thread):
+        """Take a thread out of the table; the leader stays until the last thread of its group is gone."""
+        group: Group = thread.group
+        parent: Thread
+        if group is None:
+            self._forget(thread)
+            return
+        if not thread.dead:
+            self.die(thread)
+        self.reparent(thread)
+        if not thread.is_leader() or group.alive <= 0:
+            self._forget(thread)
+            group.threads.pop(thread.tid, None)
+        if group.alive <= 0:
+            for item in list(group.threads.values()):
+                self._forget(cython.cast(Thread, item))
+            group.threads.clear()
+            if self.groups.get(group.pid) is group:
+                del self.groups[group.pid]
+            self.drop_fds(group)
+            self.on_remove(group)
+
+    def _forget(self, thread: Thread):
+        parent: Thread = self.find(thread.ptid)
+        slot: cython.Py_ssize_t = thread.tid & (_RECENT - 1)
+        if parent is not None and parent.children is not None:
+            parent.children.discard(thread.tid)
+        if self.by_tid.get(thread.tid) is thread:
+            del self.by_tid[thread.tid]
+        if self.recent[slot] is thread:
+            self.recent[slot] = None
+
+
+def _last_event(thread: Thread):
+    return thread.last_event
+
+
+if not cython.compiled:
+    from sftools.cython_standin import plain_defaults
+
+    plain_defaults(__file__, globals())

@@ -1,0 +1,37 @@
+"""The errors of sftools: one small tree. An error's text is the one line that a user sees."""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_DAMAGED = 3
+"""Part of the input was damaged; the sound part was done."""
+
+
+class SftoolsError(Exception):
+    """Base of every error that sftools raises on purpose; `exit_code` is the command's exit status."""
+
+    exit_code = EXIT_ERROR
+
+
+class UsageError(SftoolsError):
+    """A wrong option, argument or expression."""
+
+    exit_code = EXIT_USAGE
+
+
+class InputError(SftoolsError):
+    """An input that cannot be read: names the file, the offset (bytes, after decompression), the cause and what to do."""
+
+    def __init__(self, path: str, cause: str, offset: int | None = None, hint: str | None = None) -> None:
+        self.path = path
+        self.cause = cause
+        self.offset = offset
+        self.hint = hint
+        at = "" if offset is None else f" at offset {offset}"
+        super().__init__(f"{path}{at}: {cause}" + (f"; {hint}" if hint else ""))
+
+
+class OutputError(SftoolsError):
+    """An output that cannot be written or exists already."""

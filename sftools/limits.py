@@ -1,0 +1,52 @@
+"""Every bound on hostile input, with the attack that it stops above it."""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# scap
+
+# A list block that claims gigabytes: the buffer grows only with bytes that really arrive, and not past this.
+MAX_BLOCK_BYTES = 256 * MIB
+
+# An event block that claims a huge event, to make the reader buffer it. The drivers' largest are 64 KiB, plugins' 256 KiB.
+MAX_EVENT_BYTES = 16 * MIB
+
+# An event that claims millions of parameters. The format's own maximum is PPM_MAX_EVENT_PARAMS, 32.
+MAX_EVENT_PARAMS = 32
+
+# Compressed input that expands without end (a bomb). Real captures compress 3 to 30 times, the most repetitive 200;
+# deflate's own maximum is 1,032. The first bytes are free, so that small files of zeros are not suspected.
+MAX_EXPANSION = 1100
+FREE_EXPANSION_BYTES = 64 * MIB
+
+# A zstd or lz4 frame whose header asks for a window of gigabytes.
+MAX_WINDOW_BYTES = 128 * MIB
+
+# state
+
+# A capture that invents thread after thread. The oldest entries without use go first.
+MAX_THREADS = 131_072
+
+# A process that opens fd after fd and never closes one; also fds of absurd number. Linux's default hard limit is lower.
+MAX_FDS_PER_PROCESS = 65_536
+
+# The same over all processes.
+MAX_FDS = 1_048_576
+
+# A chain of parents that is a cycle or never ends.
+MAX_ANCESTORS = 1024
+
+# A working directory that grows with every relative chdir. PATH_MAX is 4,096; names built from dirfds can be longer.
+MAX_PATH_BYTES = 16 * KIB
+
+# File, container and process entities that are remembered so as not to be written twice: past these, entries without
+# open flows are forgotten and written again (REUP) when they return.
+MAX_FILES = 65_536
+MAX_PROCESSES = 131_072
+MAX_CONTAINERS = 4096
+MAX_USERS = 65_536
+
+# Flows that never close. The oldest is exported, as after 30 s, and dropped.
+MAX_FLOWS = 262_144
