@@ -50,3 +50,13 @@ MAX_USERS = 65_536
 
 # Flows that never close. The oldest is exported, as after 30 s, and dropped.
 MAX_FLOWS = 262_144
+
+# Avro IDL
+
+# A file, or files that import each other, without end. SysFlow's own IDL is 20 KiB in all.
+MAX_IDL_BYTES = MIB
+MAX_IDL_FILES = 1024
+
+# array<array<array<..., [[[[..., records that contain records, imports of imports: to exhaust the stack of this
+# program or of the readers that get the schema.
+MAX_SCHEMA_DEPTH = 64

@@ -18,7 +18,7 @@ if cython.compiled:
     from cython.cimports.sftools.engine.paths_cy import join, normal
     from cython.cimports.sftools.engine.state_cy import Container, FdInfo, FdTable, Group, Process, Thread
     from cython.cimports.sftools.engine.threads_cy import Threads
-    from cython.cimports.sftools.scap.events_cy import EventCursor, SavedEvent, u8
+    from cython.cimports.sftools.scap.events_cy import EventCursor, SavedEvent
 else:
     from sftools.avro.encoder_cy import Encoder
     from sftools.engine.entities_cy import Entities
@@ -26,7 +26,7 @@ else:
     from sftools.engine.paths_cy import join, normal
     from sftools.engine.state_cy import Container, FdInfo, FdTable, Group, Process, Thread
     from sftools.engine.threads_cy import Threads
-    from sftools.scap.events_cy import EventCursor, SavedEvent, u8
+    from sftools.scap.events_cy import EventCursor, SavedEvent
 
 from sftools.engine import containers
 from sftools.engine.options import CONSUME, NOFILES
@@ -674,7 +674,7 @@ class Engine:
                 return
         self.flows.file_op(thread, info, cython.cast(cython.int, fd), op, res, self.ts)
 
-    def _fd_op(self, thread: Thread, at: cython.uint, op: cython.int):
+    def _fd_op(self, thread, at, op):
         """An operation whose fd is parameter `at` and which changes no state."""
         fds: FdTable = self.threads.fds(thread)
         fd: cython.longlong = self.cursor.long_param(at, -1)
@@ -867,7 +867,7 @@ class Engine:
         self._add_fd(thread, fd, info)
         self._data_op(thread, info, fd, _OP_OPEN, fd)
 
-    def _add_fd(self, thread: Thread, fd: cython.longlong, info: FdInfo):
+    def _add_fd(self, thread, fd, info):
         fds: FdTable = thread.group.fds
         before: cython.longlong = fds.count
         if self.threads.fd_budget > 0 or fds.get(fd) is not None:
@@ -919,20 +919,20 @@ class Engine:
         else:
             self._link_event(thread, _OP_RENAME, self._path(thread, 1, 2), self._path(thread, 3, 4))
 
-    def _text(self, at: cython.int):
+    def _text(self, at):
         """Parameter `at` as text; None where it is absent."""
-        if cython.cast(cython.uint, at) >= self.cursor.nparams or self.cursor.plen[at] == 0:
+        if at >= cython.cast(cython.int, self.cursor.nparams) or self.cursor.plen[at] == 0:
             return None
         return self.cursor.str_param(at)
 
-    def _path(self, thread: Thread, dirfd_at: cython.int, at: cython.int):
+    def _path(self, thread, dirfd_at, at):
         """The path in parameter `at`, seen from the dirfd in parameter `dirfd_at` (-1: from the working directory)."""
         name = self._text(at)
         if name is None:
             return None
         return self._at(thread, _AT_FDCWD if dirfd_at < 0 else self.cursor.long_param(dirfd_at, _AT_FDCWD), name)
 
-    def _link_event(self, thread: Thread, op: cython.int, path, new_path):
+    def _link_event(self, thread, op, path, new_path):
         if new_path is not None:
             self._write_file_event(thread, op, path, 63, new_path)
 
@@ -974,7 +974,7 @@ class Engine:
             self._new_fd(thread, fd, 0), cursor.uint_param(1, 0), cursor.uint_param(2, 0), cursor.uint_param(3, 0)
         )
 
-    def _guess_socket(self, thread: Thread, fd: cython.longlong, tuple_: bytes):
+    def _guess_socket(self, thread, fd, tuple_):
         """A datagram socket whose making was not seen; None where the tuple does not tell its family."""
         if fd < 0 or not tuple_ or tuple_[0] not in (2, 10):
             return None
@@ -1131,7 +1131,7 @@ class Engine:
             else:
                 info.dip6 = found
 
-    def _interface_for(self, address: cython.uint) -> int:
+    def _interface_for(self, address):
         for addr, _ in self.interfaces:
             if addr == address:
                 return addr
@@ -1189,7 +1189,7 @@ class Engine:
             return
         self._copy_fd(thread, fds, info, new_fd, cursor.uint_param(3, 0) & _O_CLOEXEC != 0)
 
-    def _copy_fd(self, thread: Thread, fds: FdTable, info: FdInfo, new_fd: cython.longlong, cloexec: cython.bint):
+    def _copy_fd(self, thread, fds, info, new_fd, cloexec):
         old: FdInfo = fds.get(new_fd)
         copy: FdInfo = info.clone()
         if old is not None:
@@ -1227,7 +1227,7 @@ class Engine:
         elif info.type == 21:
             info.pid = cursor.long_param(1, -1)
 
-    def _pidfd_getfd(self, thread: Thread):
+    def _pidfd_getfd(self, thread):
         cursor: EventCursor = self.cursor
         fds: FdTable = self.threads.fds(thread)
         fd: cython.longlong = cursor.long_param(0, -1)
@@ -1321,7 +1321,7 @@ class Engine:
             if process is not None:
                 self.flows.count_thread(process, _OP_CLONE, res, self.ts)
 
-    def _clone_ids(self, child: Thread):
+    def _clone_ids(self, child):
         cursor: EventCursor = self.cursor
         child.uid = cursor.uint_param(16, 0)
         child.gid = cursor.uint_param(17, 0)
@@ -1490,7 +1490,7 @@ class Engine:
             self.entities.modify(process, thread, self.ts)
         self._process_event(process, thread, _OP_EXEC, None, res)
 
-    def _exec_path(self, thread: Thread, enter: SavedEvent) -> bytes:
+    def _exec_path(self, thread, enter):
         """The program's path where the exit event does not tell it: from the enter event's argument."""
         name: bytes = b""
         info: FdInfo

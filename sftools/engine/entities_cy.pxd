@@ -30,3 +30,4 @@ cdef class Entities:
     cdef File file(self, Thread thread, bytes path, int restype, int state, unsigned long long ts)
     cdef void write_file(self, File file, int state, unsigned long long ts)
     cdef void rotate(self)
+    cdef void _age(self)

@@ -318,7 +318,7 @@ def _strings(raw: bytes) -> list:
 def _joined(raw: bytes) -> bytes:
     """NUL-separated arguments, joined by blanks; the last NUL ends the last one."""
     if raw.endswith(b"\0"):
-        raw = raw[:-1]
+        raw = raw[: len(raw) - 1]
     return raw.replace(b"\0", b" ")
 
 

@@ -36,3 +36,4 @@ cdef class Flows:
     cdef void _pf_append(self, Process process, unsigned long long now)
     cdef void expire(self, unsigned long long ts)
     cdef void finish(self, unsigned long long ts)
+    cdef void end_process_flow(self, Process process, unsigned long long ts)

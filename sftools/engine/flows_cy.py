@@ -431,7 +431,7 @@ class Flows:
             process.pf_errors,
         )
 
-    def end_process_flow(self, process: Process, ts: cython.ulonglong):
+    def end_process_flow(self, process, ts):
         """The process exits: its ProcessFlow ends, without TRUNCATE."""
         if process.counting:
             self.write_process_flow(process, ts)

@@ -50,7 +50,7 @@ def normal(path):
     kept: list = []
     for part in path.split(b"/"):
         if part == b"..":
-            if kept and kept[-1] != b"..":
+            if kept and kept[len(kept) - 1] != b"..":
                 kept.pop()
             elif not path.startswith(b"/"):
                 kept.append(part)

@@ -55,7 +55,7 @@ cdef class FdInfo:
     cdef readonly long long pid
     cdef unsigned long long born
     cdef object owner
-    cdef bytes ident
+    cdef object ident
     cdef File file
     cdef Flow flow
 

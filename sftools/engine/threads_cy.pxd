@@ -26,3 +26,4 @@ cdef class Threads:
     cdef void revive(self, Thread thread)
     cdef void die(self, Thread thread)
     cdef void make_room(self)
+    cdef void _forget(self, Thread thread)

@@ -244,7 +244,7 @@ class Threads:
             self.drop_fds(group)
             self.on_remove(group)
 
-    def _forget(self, thread: Thread):
+    def _forget(self, thread):
         parent: Thread = self.find(thread.ptid)
         slot: cython.Py_ssize_t = thread.tid & (_RECENT - 1)
         if parent is not None and parent.children is not None:

@@ -1,11 +1,3 @@
-cdef unsigned int u8(const unsigned char* b, Py_ssize_t p) noexcept
-cdef unsigned int u16(const unsigned char* b, Py_ssize_t p) noexcept
-cdef unsigned int u32(const unsigned char* b, Py_ssize_t p) noexcept
-cdef unsigned long long u64(const unsigned char* b, Py_ssize_t p) noexcept
-cdef long long s64(const unsigned char* b, Py_ssize_t p) noexcept
-cdef bytes chunk(const unsigned char* b, Py_ssize_t start, Py_ssize_t size)
-
-
 cdef class Rule:
     cdef unsigned int becomes
     cdef unsigned int first
@@ -35,6 +27,7 @@ cdef class EventCursor:
     cdef bint strict
     cdef bytearray room
     cdef const unsigned char* base
+    cdef const unsigned char* rule_at
     cdef Py_ssize_t capacity
     cdef Py_ssize_t pos
     cdef Py_ssize_t end

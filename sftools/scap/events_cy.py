@@ -39,14 +39,14 @@ _EVENT_COUNT: cython.uint = len(tables.EVENT_CODES)
 @cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
-def u8(b, p):
+def u8(b: cython.pointer[cython.const[cython.uchar]], p: cython.Py_ssize_t) -> cython.uint:
     return b[p]
 
 
 @cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
-def u16(b, p):
+def u16(b: cython.pointer[cython.const[cython.uchar]], p: cython.Py_ssize_t) -> cython.uint:
     if cython.compiled:
         return b[p] | cython.cast(cython.uint, b[p + 1]) << 8
     return _U16(b, p)[0]
@@ -55,7 +55,7 @@ def u16(b, p):
 @cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
-def u32(b, p):
+def u32(b: cython.pointer[cython.const[cython.uchar]], p: cython.Py_ssize_t) -> cython.uint:
     if cython.compiled:
         return (
             b[p]
@@ -69,7 +69,7 @@ def u32(b, p):
 @cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
-def u64(b, p):
+def u64(b: cython.pointer[cython.const[cython.uchar]], p: cython.Py_ssize_t) -> cython.ulonglong:
     if cython.compiled:
         return cython.cast(cython.ulonglong, u32(b, p)) | cython.cast(cython.ulonglong, u32(b, p + 4)) << 32
     return _U64(b, p)[0]
@@ -78,14 +78,14 @@ def u64(b, p):
 @cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
-def s64(b, p):
+def s64(b: cython.pointer[cython.const[cython.uchar]], p: cython.Py_ssize_t) -> cython.longlong:
     if cython.compiled:
         return cython.cast(cython.longlong, u64(b, p))
     return _S64(b, p)[0]
 
 
 @cython.cfunc
-def chunk(b, start, size):
+def chunk(b: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> bytes:
     """A copy of bytes that were proved to lie in the buffer."""
     if cython.compiled:
         return b[start : start + size]
@@ -131,10 +131,6 @@ def _rules():
 _RULES_OBJECTS = _rules()
 _RULE_INDEX: bytes = _RULES_OBJECTS[0]
 _RULES: list = _RULES_OBJECTS[1]
-if cython.compiled:
-    _RULE_AT = cython.declare(cython.pointer[cython.const[cython.uchar]], cython.cast(cython.pointer[cython.const[cython.uchar]], _RULE_INDEX))
-else:
-    _RULE_AT = _RULE_INDEX
 
 
 @cython.cclass
@@ -221,6 +217,7 @@ class EventCursor:
         self.block_at = 0
         self.block_size = 0
         self._rebase()
+        self.rule_at = _RULE_INDEX
         if not cython.compiled:
             self.pbase = [b""] * 34
             self.poff = [0] * 34
@@ -461,7 +458,7 @@ class EventCursor:
             at += size
         if self.type >= _EVENT_COUNT:
             return True
-        which = u16(_RULE_AT, (self.type * 33 + n) * 2)
+        which = u16(self.rule_at, (self.type * 33 + n) * 2)
         if which == 0:
             return True
         if enter is not None:
@@ -499,7 +496,7 @@ class EventCursor:
                     self.plen[first + i] = 0
             n = first + rule.count
             self.type = rule.becomes
-            which = u16(_RULE_AT, (self.type * 33 + n) * 2)
+            which = u16(self.rule_at, (self.type * 33 + n) * 2)
         self.nparams = n
         return True
 

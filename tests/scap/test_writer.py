@@ -389,7 +389,7 @@ def typed(event: int, raw: list[bytes]) -> list[Any]:
 @pytest.mark.skipif(not CAPTURES, reason="needs ../shared/traces")
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
 def test_real_capture_is_written_again_byte_for_byte(path: Path) -> None:
-    """Lists in full; of events the first 50 of every type and number of parameters (all of them take 10 s, and pass)."""
+    """Lists in full; of events the first 50 of every type and number of parameters (all pass, but take 10 s)."""
     seen: Counter[bytes] = Counter()
     for number, (kind, body, block) in enumerate(walk(path.read_bytes())):
         if kind in blocks.EVENTS:
