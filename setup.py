@@ -21,9 +21,11 @@ COMPILED = [
     "sftools/engine/threads_cy.py",
     "sftools/scap/events_cy.py",
 ]
+JOBS = os.cpu_count() or 1
 
 
 def extensions() -> list[Extension]:
+    """The modules, translated to C under build/cython where a .py or .pxd is newer."""
     if os.environ.get("SFTOOLS_DISABLE_EXT"):
         return []
     from Cython.Build import cythonize
@@ -43,11 +45,11 @@ def extensions() -> list[Extension]:
             optional=not os.environ.get("SFTOOLS_REQUIRE_EXT"),
         )
         for path in COMPILED
-        if os.path.exists(path)
     ]
     return cythonize(
         modules,
         build_dir="build/cython",
+        nthreads=JOBS,
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,
@@ -60,7 +62,11 @@ def extensions() -> list[Extension]:
 
 
 class BuildExt(build_ext):
-    """Says in one line what a failed build means."""
+    """Compiles in parallel, and says in one line what a failed build means."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or JOBS
 
     def run(self) -> None:
         super().run()
@@ -69,4 +75,5 @@ class BuildExt(build_ext):
             print(f"sftools: not compiled, so slow: {', '.join(missing)} (install a C compiler: apt-get install gcc)")
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
+if __name__ == "__main__":  # the processes that translate to C may import this file
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

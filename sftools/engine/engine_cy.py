@@ -31,7 +31,7 @@ else:
 from sftools.engine import containers
 from sftools.engine.options import CONSUME, NOFILES
 from sftools.engine.state_cy import Pod
-from sftools.engine.users import Users
+from sftools.engine.users import UNKNOWN, Users, fallback
 from sftools.scap import blocks, lists, tables
 from sftools.schema import opflags
 
@@ -282,7 +282,7 @@ class Engine:
         dropped = 0 if self.flows is None else self.flows.dropped
         self.users = Users()
         self.threads = Threads(None)
-        self.entities = Entities(self.encoder, self.threads, self.users)
+        self.entities = Entities(self.encoder, self.threads)
         self.threads.on_remove = self.entities.forget_group
         self.entities.epoch = epoch
         self.flows = Flows(self.encoder, self.entities, self.file_read_mode, self.consume)
@@ -377,12 +377,16 @@ class Engine:
         thread.flags = entry.flags
         thread.uid = entry.uid
         thread.gid = entry.gid
+        # libsinsp names the users of listed processes before it has read the user list: only root is known then.
+        thread.user = fallback(entry.uid)
+        thread.group_name = fallback(entry.gid)
         thread.loginuid = entry.loginuid
         thread.tty = entry.tty
         thread.comm = entry.comm
         thread.exe = entry.exe
         thread.exepath = entry.exepath
-        thread.args = entry.args
+        # An empty last argument is none: a process that wrote over its arguments leaves NULs behind.
+        thread.args = entry.args[: len(entry.args) - 1] if entry.args.endswith(b"\0\0") else entry.args
         thread.env = entry.env
         self._set_container(thread, entry.cgroups)
         old: Thread = self.threads.find(entry.tid)
@@ -761,13 +765,6 @@ class Engine:
             self.threads.fd_budget += 1
             fds.remove(fd)
 
-    def _drop_fd(self, thread, fds, fd, info):
-        """An fd goes without a close() of its own."""
-        if (self.predicate is None and not self.container_only) or self._passes(thread, info, fd, 0):
-            self.flows.close_fd(thread, info, cython.cast(cython.int, fd), self.ts)
-        fds.remove(fd)
-        self.threads.fd_budget += 1
-
     def _close_range(self, thread):
         cursor: EventCursor = self.cursor
         fds: FdTable = self.threads.fds(thread)
@@ -1058,7 +1055,7 @@ class Engine:
             tuple_ = cursor.bytes_param(1)
             if tuple_:
                 info = fds.own(fd, info)
-                if _set_tuple(info, tuple_, True) and info.role == 2 and info.l4proto == 3:
+                if _set_tuple(info, tuple_) and info.role == 2 and info.l4proto == 3:
                     # connect() by a UDP server
                     _swap(info)
                 if info.role == 0:
@@ -1077,7 +1074,7 @@ class Engine:
         info.name = b""
         info.l4proto = 2
         info.type = 8
-        _set_tuple(info, tuple_, True)
+        _set_tuple(info, tuple_)
         info.role = 2
         info.named = True
         info.cloexec = cursor.uint_param(5, 0) & _SOCK_CLOEXEC != 0
@@ -1096,7 +1093,7 @@ class Engine:
             return mine
         if family != 2 and family != 10:
             return None
-        if not _set_tuple(mine, tuple_, False):
+        if not _set_tuple(mine, tuple_):
             return None
         if mine.l4proto == 0:
             mine.l4proto = 3
@@ -1190,10 +1187,7 @@ class Engine:
         self._copy_fd(thread, fds, info, new_fd, cursor.uint_param(3, 0) & _O_CLOEXEC != 0)
 
     def _copy_fd(self, thread, fds, info, new_fd, cloexec):
-        old: FdInfo = fds.get(new_fd)
         copy: FdInfo = info.clone()
-        if old is not None:
-            self._drop_fd(thread, fds, new_fd, old)
         copy.cloexec = cloexec
         self._add_fd(thread, new_fd, copy)
 
@@ -1323,9 +1317,36 @@ class Engine:
 
     def _clone_ids(self, child):
         cursor: EventCursor = self.cursor
+        # At this moment libsinsp knows no container of the child yet: its names are the host's.
         child.uid = cursor.uint_param(16, 0)
         child.gid = cursor.uint_param(17, 0)
+        user: bytes = self.users.user(b"", child.uid)
+        group: bytes = self.users.group(b"", child.gid)
+        child.user = user if user is not None else fallback(child.uid)
+        child.group_name = group if group is not None else fallback(child.gid)
         child.clone_ts = self.ts
+
+    def _set_uid(self, thread, uid):
+        """A thread's user changes, or is confirmed: then a name that is known stays. -1 changes nothing (setresuid(2))."""
+        if uid == 0xFFFFFFFF:
+            return
+        name: bytes = self.users.user(thread.container.id if thread.container is not None else b"", uid)
+        if name is not None:
+            thread.user = name
+        elif uid != thread.uid:
+            thread.user = fallback(uid)
+        thread.uid = uid
+
+    def _set_gid(self, thread, gid):
+        """The same for the group."""
+        if gid == 0xFFFFFFFF:
+            return
+        name: bytes = self.users.group(thread.container.id if thread.container is not None else b"", gid)
+        if name is not None:
+            thread.group_name = name
+        elif gid != thread.gid:
+            thread.group_name = fallback(gid)
+        thread.gid = gid
 
     def _clone_child(self, thread):
         """The child's own return from clone: the whole truth about it, unless its parent's came first."""
@@ -1465,8 +1486,10 @@ class Engine:
             if cursor.nparams > 17 and cursor.plen[17]:
                 thread.vpgid = cursor.long_param(17, -1)
             thread.loginuid = cursor.uint_param(18, thread.loginuid)
-            thread.uid = cursor.uint_param(26, thread.uid)
-            thread.gid = cursor.uint_param(29, thread.gid)
+            if cursor.nparams > 26 and cursor.plen[26]:
+                self._set_uid(thread, cursor.uint_param(26, 0))
+            if cursor.nparams > 29 and cursor.plen[29]:
+                self._set_gid(thread, cursor.uint_param(29, 0))
             thread.flags &= _IS_MAIN_THREAD | _CLONE_INVERTED
             if thread.group is not None:
                 self._unshare(thread)
@@ -1552,9 +1575,9 @@ class Engine:
         )
         if res == 0 and at < cursor.nparams and cursor.plen[at]:
             if is_uid:
-                thread.uid = cursor.uint_param(at, 0)
+                self._set_uid(thread, cursor.uint_param(at, 0))
             else:
-                thread.gid = cursor.uint_param(at, 0)
+                self._set_gid(thread, cursor.uint_param(at, 0))
         if not is_uid or type_ == tables.PPME_SYSCALL_SETREUID_X:
             return
         if thread.group is None:
@@ -1567,8 +1590,12 @@ class Engine:
             return
         if not self.entities.created:
             self.entities.modify(process, thread, self.ts)
-        where: bytes = thread.container.id if thread.container is not None else b""
-        who = self.users.argument(where, cursor.uint_param(at, 0xFFFFFFFF)) if cursor.plen[at] else b""
+        who: bytes = b""
+        if type_ == tables.PPME_SYSCALL_SETUID_X:
+            who = self.users.user(thread.container.id if thread.container is not None else b"", cursor.uint_param(1, 0))
+            if who is None:
+                who = UNKNOWN
+        # setresuid has three uids and none called uid: the one argument is empty, as in the existing collector's traces.
         self._process_event(process, thread, _OP_SETUID, who, res)
 
     def _process_event(self, process, thread, op, arg, ret):
@@ -1660,17 +1687,13 @@ def _unix_name(tuple_: bytes) -> bytes:
 
 
 @cython.cfunc
-def _set_tuple(info: FdInfo, tuple_: bytes, overwrite: cython.bint) -> cython.bint:
-    """Take the addresses of a socket tuple; False where they, or the same the other way round, are there already.
-
-    overwrite: replace a destination that is set (a connection); else it is kept, as libsinsp does for datagrams.
-    """
+def _set_tuple(info: FdInfo, tuple_: bytes) -> cython.bint:
+    """Take the addresses of a socket tuple; False where they, or the same the other way round, are there already."""
     family: cython.int = tuple_[0]
     sip: cython.uint
     dip: cython.uint
     sport: cython.uint
     dport: cython.uint
-    changed: cython.bint = False
     if family == 1:
         info.type = 8
         info.name = _unix_name(tuple_)
@@ -1685,7 +1708,7 @@ def _set_tuple(info: FdInfo, tuple_: bytes, overwrite: cython.bint) -> cython.bi
             sip = int.from_bytes(tuple_[13:17], "little")
             dip = int.from_bytes(tuple_[31:35], "little")
         else:
-            return _set_tuple6(info, tuple_[1:17], sport, tuple_[19:35], dport, overwrite)
+            return _set_tuple6(info, tuple_[1:17], sport, tuple_[19:35], dport)
     else:
         return False
     info.named = True
@@ -1695,24 +1718,15 @@ def _set_tuple(info: FdInfo, tuple_: bytes, overwrite: cython.bint) -> cython.bi
         ):
             return False
     info.type = 3
-    if info.sip != sip or info.sport != sport:
-        info.sip = sip
-        info.sport = sport
-        changed = True
-    if info.dip != dip and (overwrite or info.dip == 0):
-        info.dip = dip
-        changed = True
-    if info.dport != dport and (overwrite or info.dport == 0):
-        info.dport = dport
-        changed = True
-    return changed
+    info.sip = sip
+    info.dip = dip
+    info.sport = sport
+    info.dport = dport
+    return True
 
 
 @cython.cfunc
-def _set_tuple6(
-    info: FdInfo, sip6: bytes, sport: cython.uint, dip6: bytes, dport: cython.uint, overwrite: cython.bint
-) -> cython.bint:
-    changed: cython.bint = False
+def _set_tuple6(info: FdInfo, sip6: bytes, sport: cython.uint, dip6: bytes, dport: cython.uint) -> cython.bint:
     info.named = True
     if info.type == 4:
         if (info.sip6 == sip6 and info.sport == sport and info.dip6 == dip6 and info.dport == dport) or (
@@ -1720,17 +1734,11 @@ def _set_tuple6(
         ):
             return False
     info.type = 4
-    if info.sip6 != sip6 or info.sport != sport:
-        info.sip6 = sip6
-        info.sport = sport
-        changed = True
-    if info.dip6 != dip6 and (overwrite or info.dip6 is None or not any(info.dip6)):
-        info.dip6 = dip6
-        changed = True
-    if info.dport != dport and (overwrite or info.dport == 0):
-        info.dport = dport
-        changed = True
-    return changed
+    info.sip6 = sip6
+    info.dip6 = dip6
+    info.sport = sport
+    info.dport = dport
+    return True
 
 
 def _directory(path: bytes) -> bytes:

@@ -6,7 +6,6 @@ from sftools.engine.threads_cy cimport Threads
 cdef class Entities:
     cdef Encoder encoder
     cdef Threads threads
-    cdef readonly object users
     cdef unsigned long long epoch
     cdef bint created
     cdef dict files

@@ -40,10 +40,9 @@ class Entities:
     epoch: number of the current output file; an entity is written where its epoch is another.
     """
 
-    def __init__(self, encoder: Encoder, threads: Threads, users):
+    def __init__(self, encoder: Encoder, threads: Threads):
         self.encoder = encoder
         self.threads = threads
-        self.users = users
         self.epoch = 1
         self.created = False
         self.files = {}
@@ -149,13 +148,12 @@ class Entities:
 
     def _snapshot(self, process, leader):
         """What exec and setuid change."""
-        where: bytes = leader.container.id if leader.container is not None else b""
         process.exe = leader.exe if not leader.exepath or leader.exepath == b"<NA>" else leader.exepath
         process.exe_args = _joined(leader.args)
         process.uid = cython.cast(cython.int, leader.uid) if cython.compiled else _int32(leader.uid)
         process.gid = cython.cast(cython.int, leader.gid) if cython.compiled else _int32(leader.gid)
-        process.user = self.users.user(where, leader.uid)
-        process.group = self.users.group(where, leader.gid)
+        process.user = leader.user
+        process.group = leader.group_name
 
     def modify(self, process, thread, ts):
         """Write a known process again, as exec or setuid have made it."""

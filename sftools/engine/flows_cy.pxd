@@ -27,7 +27,6 @@ cdef class Flows:
     cdef void _unlink(self, Flow flow)
     cdef void _write(self, Flow flow, unsigned long long ts, bint select)
     cdef bint _selected(self, Flow flow)
-    cdef void close_fd(self, Thread thread, FdInfo info, int fd, unsigned long long ts)
     cdef void thread_exit(self, Process process, Thread thread, unsigned long long ts)
     cdef void process_exit(self, Process process, unsigned long long ts)
     cdef void count_thread(self, Process process, int op, long long res, unsigned long long ts)

@@ -145,7 +145,7 @@ class Flows:
             return
         if self.consume and (op == CLOSE or op == READ_RECV or op == WRITE_SEND):
             return
-        if info.sport == 0 and info.dport == 0:
+        if info.role == 0 and info.sport == 0 and info.dport == 0:
             if info.sip6 is None and info.dip6 is None and info.sip == 0 and info.dip == 0:
                 # Never connected: there is nobody that a flow could be with.
                 return
@@ -193,23 +193,6 @@ class Flows:
         if op == CLOSE:
             info.flow = None
             self._close(flow, ts)
-
-    def close_fd(self, thread, info, fd, ts):
-        """An fd was closed without a close(): by close_range or by dup2 onto it. Only flows that are open end here."""
-        flow: Flow
-        process: Process = thread.group.process if thread.group is not None else None
-        ident: object
-        if process is None or not process.flows:
-            return
-        ident = info.ident if info.is_ip() else info.file
-        if ident is None:
-            return
-        flow = process.flows.get((fd, thread.tid, ident))
-        if flow is None:
-            return
-        self.entities.reup(process)
-        self._count(flow, CLOSE, 0, ts)
-        self._close(flow, ts)
 
     def _begin(self, thread, process, fd, ident, key, ts):
         """A new flow, in all the tables."""

@@ -96,6 +96,8 @@ cdef class Thread:
     cdef readonly unsigned long long clone_ts
     cdef readonly unsigned int uid
     cdef readonly unsigned int gid
+    cdef readonly bytes user
+    cdef readonly bytes group_name
     cdef readonly unsigned int loginuid
     cdef readonly unsigned int tty
     cdef readonly long long sid

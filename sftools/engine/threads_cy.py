@@ -61,6 +61,8 @@ class Threads:
         thread.reaper_tid = -1
         thread.uid = 0xFFFFFFFF
         thread.gid = 0xFFFFFFFF
+        thread.user = b"<NA>"
+        thread.group_name = b"<NA>"
         thread.loginuid = 0xFFFFFFFF
         thread.comm = b"<NA>"
         thread.exe = b"<NA>"

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from sftools.limits import MAX_USERS
 
-_UNKNOWN = b"<NA>"
-_ROOT = b"root"
-_NOBODY_KNOWS = 0xFFFFFFFF
+UNKNOWN = b"<NA>"
 
 
 class Users:
-    """Names by (container id, uid) and (container id, gid); the host's container id is empty.
-
-    As libsinsp does, id 0 is root where nothing else is known, and every other unknown one "<NA>".
-    """
+    """Names by (container id, uid) and (container id, gid); the host's container id is empty."""
 
     def __init__(self) -> None:
         self._users: dict[tuple[bytes, int], bytes] = {}
@@ -40,23 +35,15 @@ class Users:
         """A group was deleted."""
         self._groups.pop((container_id, gid), None)
 
-    def user(self, container_id: bytes, uid: int) -> bytes:
-        """A user's name."""
-        return self._name(self._users, container_id, uid)
+    def user(self, container_id: bytes, uid: int) -> bytes | None:
+        """A user's name, or None where none is known."""
+        return self._users.get((container_id, uid))
 
-    def group(self, container_id: bytes, gid: int) -> bytes:
-        """A group's name."""
-        return self._name(self._groups, container_id, gid)
+    def group(self, container_id: bytes, gid: int) -> bytes | None:
+        """A group's name, or None where none is known."""
+        return self._groups.get((container_id, gid))
 
-    def argument(self, container_id: bytes, uid: int) -> bytes:
-        """A uid as an argument reads: the user's name, else the number."""
-        if uid == _NOBODY_KNOWS:
-            return b"-1"
-        return self._users.get((container_id, uid), b"%d" % uid)
 
-    @staticmethod
-    def _name(table: dict[tuple[bytes, int], bytes], container_id: bytes, number: int) -> bytes:
-        if number == _NOBODY_KNOWS:
-            return _UNKNOWN
-        found = table.get((container_id, number))
-        return found if found is not None else _ROOT if number == 0 else _UNKNOWN
+def fallback(number: int) -> bytes:
+    """What libsinsp calls a uid or gid of which no name is known."""
+    return b"root" if number == 0 else UNKNOWN

@@ -55,6 +55,13 @@ class Era:
     enter: bool = True
     cwd: str | None = None
 
+    def parameters(self, row: Event) -> int:
+        """How many parameters the programs of the time gave an event."""
+        if not self.enter:
+            return len(row.params)
+        short = row.code.removeprefix("PPME_").removeprefix("SYSCALL_").removeprefix("SOCKET_")
+        return self.nparams.get(short, _EXITS.get(row.id, len(row.params)))
+
 
 _CODES_0_10 = {"accept4": "SOCKET_ACCEPT4_5", "container": "CONTAINER_JSON"}
 _CODES_2021 = {
@@ -69,8 +76,8 @@ _CODES_2018 = {
     "unlink": "SYSCALL_UNLINK", "unlinkat": "SYSCALL_UNLINKAT", "link": "SYSCALL_LINK", "linkat": "SYSCALL_LINKAT",
     "execve": "SYSCALL_EXECVE_16",
 }  # fmt: skip
-_NPARAMS_0_18 = {"EXECVE_19_X": 28, "FCNTL_X": 3, "SENDMMSG_X": 0, "RECVMMSG_X": 0}
-_NPARAMS_0_10 = {**_NPARAMS_0_18, "EXECVE_19_X": 26, "CONNECT_X": 2, "PROCEXIT_1_E": 4, "FCNTL_X": 1}
+_NPARAMS_0_18 = {"EXECVE_19_X": 28, "FCNTL_X": 3, "PRLIMIT_X": 7, "SENDMMSG_X": 0, "RECVMMSG_X": 0}
+_NPARAMS_0_10 = {**_NPARAMS_0_18, "EXECVE_19_X": 26, "CONNECT_X": 2, "PROCEXIT_1_E": 4, "FCNTL_X": 1, "PRLIMIT_X": 5}
 _NPARAMS_2021 = {
     **_NPARAMS_0_10, "EXECVE_19_X": 20, "CLONE_20_X": 20, "FORK_20_X": 20, "VFORK_20_X": 20, "CONNECT_E": 1,
     "OPEN_X": 5, "OPENAT_2_X": 6, "RECVMSG_X": 4,
@@ -163,8 +170,8 @@ def _value(kind: str, name: str, token: str) -> Value:
     """A parameter's value from its text, by its type."""
     if token.startswith("hex:"):
         return bytes.fromhex(token.removeprefix("hex:"))
-    if token.startswith("zeros:"):
-        return bytes(int(token.removeprefix("zeros:")))
+    if token.startswith("fill:"):
+        return b"x" * int(token.removeprefix("fill:"))
     if token == "none":
         return None
     if kind in ("PT_SOCKADDR", "PT_SOCKTUPLE"):
@@ -476,13 +483,10 @@ class _Maker:
 
     def _one(self, tid: int, row: Event, values: dict[str, Value], side: str, marks: set[str]) -> None:
         params = {p.name: values.get(f"{side}.{p.name}", values.get(p.name)) for p in row.params}
-        count = len(row.params)
-        if self.era.enter:
-            count = self.era.nparams.get(_short(row.code), _EXITS.get(row.id, count))
         block_type = self.era.flagged if "evf" in marks else self.era.event
         if "large" in marks:
             block_type = blocks.EVF_V2_LARGE if "evf" in marks else blocks.EV_V2_LARGE
-        self.writer.event(self.now, tid, row.code, params, block_type=block_type, nparams=count)
+        self.writer.event(self.now, tid, row.code, params, block_type=block_type, nparams=self.era.parameters(row))
 
     def _thread_params(self, task: _Task) -> dict[str, Value]:
         return {
@@ -527,7 +531,7 @@ class _Maker:
 
         Those of a failed exec are recorded, but the thread stays what it was.
         """
-        filename = _text(options.get("filename", "none"))
+        filename = _text(options.pop("filename"))
         task = self.tasks[tid]
         after = _Task(**vars(task))
         after.exe = after.exepath = filename
@@ -558,10 +562,6 @@ class _Maker:
                 "is_pod_sandbox": False, "ip": facts.get("ip", "0.0.0.0"), "labels": labels, "Mounts": [],
             }
         }  # fmt: skip
-
-
-def _short(code: str) -> str:
-    return code.removeprefix("PPME_").removeprefix("SYSCALL_").removeprefix("SOCKET_")
 
 
 def _is_option(token: str) -> bool:

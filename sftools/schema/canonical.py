@@ -5,7 +5,6 @@ Two schemas with the same form read the same bytes the same way. The JSON may co
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -17,7 +16,7 @@ _CRC_SEED = 0xC15D213AA4D7A795
 
 
 def canonical_form(schema: str) -> str:
-    """The Parsing Canonical Form of a schema's JSON text. Raises SftoolsError for what is no Avro schema, or too deep."""
+    """The Parsing Canonical Form of a schema's JSON text. Raises SftoolsError for what is no schema, or too deep."""
     try:
         parsed = json.loads(schema)
     except (ValueError, RecursionError) as error:
@@ -28,6 +27,8 @@ def canonical_form(schema: str) -> str:
 
 def fingerprint_sha256(schema: str) -> bytes:
     """The SHA-256 of the canonical form: 32 bytes. Raises SftoolsError."""
+    import hashlib  # slow to import, and not needed to write a trace
+
     return hashlib.sha256(canonical_form(schema).encode("utf-8", "surrogatepass")).digest()
 
 

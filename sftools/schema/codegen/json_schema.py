@@ -204,5 +204,3 @@ def _doc(attributes: dict[str, Json]) -> str | None:
 def _rest(attributes: dict[str, Json], kind: str) -> Properties:
     """The attributes that have no meaning of their own."""
     return {key: value.plain() for key, value in attributes.items() if key not in RESERVED[kind]}
-
-

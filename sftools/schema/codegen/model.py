@@ -148,7 +148,7 @@ class Message:
 
 @dataclass(slots=True)
 class Protocol:
-    """A compiled file. `types` holds imported types too, in the order in which they were met; `own` names the file's own."""
+    """A compiled file. `types` holds all types by full name, as they were met; `own` names those not imported."""
 
     name: str
     namespace: str = ""

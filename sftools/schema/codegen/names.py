@@ -66,7 +66,7 @@ class Names:
         self.visible[named.name] = named
 
     def check(self) -> None:
-        """Raises IdlError for a name that nothing defines, a thrown type that is no error, a default of a wrong type."""
+        """Raises IdlError for an undefined name, a thrown type that is no error, a default of a wrong type."""
         for reference in self.used:
             if reference.name not in self.visible:
                 near = difflib.get_close_matches(reference.name, self.visible, 1)
@@ -198,4 +198,3 @@ def check_aliases(value: Json | None, scope: Scope | None) -> list[str]:
 
 def _is_bytes(text: Any) -> bool:
     return all(char <= "\xff" for char in text)
-

@@ -8,7 +8,6 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 from lark import Lark, Token, Tree
@@ -216,22 +215,23 @@ class Source:
 
     def _syntax_error(self, error: UnexpectedInput) -> IdlError:
         if isinstance(error, UnexpectedCharacters):
-            rest = self.text[error.pos_in_stream : error.pos_in_stream + 2]
+            place = error.pos_in_stream or 0
+            rest = self.text[place : place + 2]
             cause = f"unexpected character {rest[:1]!r}"
             if rest[:1] == '"':
                 cause = "a string without its end"
             elif rest == "/*":
                 cause = "a comment without its end"
-            return IdlError(self.at(error.pos_in_stream), cause)
+            return IdlError(self.at(place), cause)
         assert isinstance(error, UnexpectedToken)
         expected = sorted({_SHOWN.get(name, f"'{name.lower()}'") for name in error.accepts or error.expected})
         if {"'int'", "'string'"} <= set(expected):
             expected = ["a type", *(e for e in expected if e in ("'}'", "')'", "'@'"))]
         wanted = ", ".join(expected[:6]) + (", ..." if len(expected) > 6 else "")
         ended = error.token.type == "$END"
-        place = self.at(len(self.text) if ended else error.token)
+        at = self.at(len(self.text) if ended else error.token)
         found = "the end of the file" if ended else repr(str(error.token)[:40])
-        return IdlError(place, f"unexpected {found}, expected {wanted}")
+        return IdlError(at, f"unexpected {found}, expected {wanted}")
 
 
 class Reader:
@@ -270,7 +270,8 @@ class Reader:
 
 @functools.cache
 def _grammar() -> Lark:
-    text = resources.files("sftools.schema.codegen").joinpath("idl.lark").read_text("utf-8")
+    with open(os.path.join(os.path.dirname(__file__), "idl.lark"), encoding="utf-8") as file:
+        text = file.read()
     return Lark(
         text,
         parser="lalr",

@@ -1,0 +1,72 @@
+# `make` lists the commands. VENV=dir and PYTHON=python3.x choose another virtual environment and interpreter.
+
+.DEFAULT_GOAL := help
+.PHONY: help needs setup demo test test-compiled test-pure lint codegen fixtures bench asan fuzz clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CAPTURE := tests/fixtures/webshell.scap
+SECONDS ?= 60
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+
+needs:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "sftools needs Python 3.11 or newer: apt-get install python3 python3-venv python3-dev, or make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "sftools needs Python's venv module: apt-get install python3-venv"; exit 1; }
+	@test -n "$$SFTOOLS_DISABLE_EXT" || command -v "$${CC:-gcc}" >/dev/null \
+		|| { echo "sftools needs a C compiler: apt-get install gcc libc6-dev (or, slow: make SFTOOLS_DISABLE_EXT=1)"; exit 1; }
+	@test -n "$$SFTOOLS_DISABLE_EXT" \
+		|| $(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' \
+		|| { echo "sftools needs Python's C headers: apt-get install python3-dev"; exit 1; }
+
+$(VENV)/.ready: pyproject.toml setup.py | needs
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV), half a minute; then compiling, about one"
+	@SFTOOLS_DISABLE_EXT=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# A compiled module hides its .py, so it is renewed before anything runs; with nothing changed this takes a second.
+setup: $(VENV)/.ready ## create .venv, install sftools there (editable) and compile what is not up to date
+	@test -n "$$SFTOOLS_DISABLE_EXT" || SFTOOLS_REQUIRE_EXT=1 $(BIN)/python setup.py --quiet build_ext --inplace
+
+demo: setup ## convert the bundled capture with sysporter and print it with sysprint
+	$(BIN)/sysporter -r $(CAPTURE) -w build/webshell.sf --force
+	$(BIN)/sysprint build/webshell.sf
+
+test: lint test-compiled test-pure ## everything that CI runs
+
+test-compiled: setup
+	SFTOOLS_EXPECT=compiled $(BIN)/python -m pytest --numprocesses auto
+
+test-pure: $(VENV)/.ready ## only the tests without the compiled modules
+	@rm -rf build/pure build/lib
+	@SFTOOLS_DISABLE_EXT=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --target build/pure .
+	SFTOOLS_EXPECT=pure PYTHONPATH=build/pure PYTHONSAFEPATH=1 $(BIN)/python -m pytest --numprocesses auto
+
+lint: $(VENV)/.ready ## ruff, mypy, the layer check, and whether generated files are up to date
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python scripts/check_layers.py
+	$(BIN)/python scripts/gen_scap_tables.py --check
+	$(BIN)/sf-codegen --check
+	$(BIN)/python scripts/make_fixtures.py --check
+
+codegen: $(VENV)/.ready ## write the schema's classes and the event tables anew
+	$(BIN)/python scripts/gen_scap_tables.py
+	$(BIN)/sf-codegen
+
+fixtures: setup ## write the captures in tests/fixtures anew from their scenarios
+	$(BIN)/python scripts/make_fixtures.py
+
+bench: setup ## time and memory of conversions, beside gzip -dc
+	$(BIN)/python scripts/bench.py
+
+clean: ## remove what was built, and .venv
+	rm -rf build dist bench-data $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find sftools tests scripts \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +

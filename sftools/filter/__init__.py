@@ -1,0 +1,7 @@
+"""Falco's filter language over what a capture tells: text in, a predicate for the engine out. See docs/filter.md."""
+
+from sftools.filter.compiler import Predicate, compile_filter
+from sftools.filter.errors import FilterError
+from sftools.filter.reference import fields_markdown, list_fields
+
+__all__ = ["FilterError", "Predicate", "compile_filter", "fields_markdown", "list_fields"]
