@@ -1,7 +1,7 @@
 """Builds tests/fixtures/*.scap from tests/fixtures/scenarios/*.scenario, and the table in tests/fixtures/README.md.
 
-    scripts/make_fixtures.py            build what is not up to date (make fixtures)
-    scripts/make_fixtures.py --check    say what is not up to date; exit 1 where anything is not
+scripts/make_fixtures.py            build what is not up to date (make fixtures)
+scripts/make_fixtures.py --check    say what is not up to date; exit 1 where anything is not
 """
 
 from __future__ import annotations

@@ -60,3 +60,34 @@ MAX_IDL_FILES = 1024
 # array<array<array<..., [[[[..., records that contain records, imports of imports: to exhaust the stack of this
 # program or of the readers that get the schema.
 MAX_SCHEMA_DEPTH = 64
+
+# SysFlow traces
+
+# A header whose metadata claims gigabytes. The schema of version 6 is 8 KiB, with documentation 20 KiB.
+MAX_TRACE_HEADER_BYTES = MIB
+
+# A writer's schema of few bytes that unfolds without end: every type names the one before it twice. SysFlow's has 250.
+MAX_SCHEMA_NODES = 10_000
+
+# A block that claims gigabytes, or expands to them (a deflate bomb of 0.6 MB makes 1.2 GB). Collectors end a block at
+# 80 kB.
+MAX_TRACE_BLOCK_BYTES = 64 * MIB
+
+# A record of millions of one-byte strings or tiny services: as Python objects they take a hundred times their bytes.
+MAX_RECORD_BYTES = 2 * MIB
+
+# A trace that names entity after entity: past these, those longest without use are forgotten while reading.
+MAX_JOINED_FILES = 131_072
+MAX_JOINED_PROCESSES = 65_536
+MAX_JOINED_CONTAINERS = 8192
+
+# filters
+
+# A filter expression of megabytes, to spend minutes on compiling it. Falco's own rules, macros expanded, stay under 20 KiB.
+MAX_FILTER_CHARS = 64 * KIB
+
+# ((((... or not not not ...: to exhaust the stack when the closures are made or called. Falco's own limit is 100.
+MAX_FILTER_DEPTH = 100
+
+# `fd.name glob` over lists, which are tried one after the other for every event.
+MAX_FILTER_LIST = 4096

@@ -12,21 +12,21 @@ from sftools.avro.text import to_avro
 from sftools.schema.objtypes import BRANCHES
 
 # The existing collector's block size. A reader holds one block at a time.
-BLOCK_BYTES: cython.Py_ssize_t = 80_000
+BLOCK_BYTES = cython.declare(cython.Py_ssize_t, 80_000)
 
-HEADER: cython.int = BRANCHES["SFHeader"]
-CONTAINER: cython.int = BRANCHES["Container"]
-PROCESS: cython.int = BRANCHES["Process"]
-FILE: cython.int = BRANCHES["File"]
-PROCESS_EVENT: cython.int = BRANCHES["ProcessEvent"]
-NETWORK_FLOW: cython.int = BRANCHES["NetworkFlow"]
-FILE_FLOW: cython.int = BRANCHES["FileFlow"]
-FILE_EVENT: cython.int = BRANCHES["FileEvent"]
-PROCESS_FLOW: cython.int = BRANCHES["ProcessFlow"]
-POD: cython.int = BRANCHES["Pod"]
+HEADER = cython.declare(cython.int, BRANCHES["SFHeader"])
+CONTAINER = cython.declare(cython.int, BRANCHES["Container"])
+PROCESS = cython.declare(cython.int, BRANCHES["Process"])
+FILE = cython.declare(cython.int, BRANCHES["File"])
+PROCESS_EVENT = cython.declare(cython.int, BRANCHES["ProcessEvent"])
+NETWORK_FLOW = cython.declare(cython.int, BRANCHES["NetworkFlow"])
+FILE_FLOW = cython.declare(cython.int, BRANCHES["FileFlow"])
+FILE_EVENT = cython.declare(cython.int, BRANCHES["FileEvent"])
+PROCESS_FLOW = cython.declare(cython.int, BRANCHES["ProcessFlow"])
+POD = cython.declare(cython.int, BRANCHES["Pod"])
 
 # Ten varints of ten bytes are less; strings reserve their own room.
-_RECORD_ROOM: cython.Py_ssize_t = 256
+_RECORD_ROOM = cython.declare(cython.Py_ssize_t, 256)
 
 
 @cython.cclass

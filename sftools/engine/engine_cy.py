@@ -35,89 +35,89 @@ from sftools.engine.users import UNKNOWN, Users, fallback
 from sftools.scap import blocks, lists, tables
 from sftools.schema import opflags
 
-_SECOND: cython.ulonglong = 1_000_000_000
-_MAX_TIME: cython.ulonglong = 1 << 63
+_SECOND = cython.declare(cython.ulonglong, 1_000_000_000)
+_MAX_TIME = cython.declare(cython.ulonglong, 1 << 63)
 # A child whose clone was seen longer ago than this is another thread with a reused tid (libsinsp CLONE_STALE_TIME_NS).
-_CLONE_STALE: cython.ulonglong = 2_000_000_000
-_EINPROGRESS: cython.longlong = -115
-_AT_FDCWD: cython.longlong = -100
-_SOCK_CLOEXEC: cython.uint = 0x80000
+_CLONE_STALE = cython.declare(cython.ulonglong, 2_000_000_000)
+_EINPROGRESS = cython.declare(cython.longlong, -115)
+_AT_FDCWD = cython.declare(cython.longlong, -100)
+_SOCK_CLOEXEC = cython.declare(cython.uint, 0x80000)
 
-_O_DIRECTORY: cython.uint = tables.PPM_O_DIRECTORY
-_O_CLOEXEC: cython.uint = tables.PPM_O_CLOEXEC
+_O_DIRECTORY = cython.declare(cython.uint, tables.PPM_O_DIRECTORY)
+_O_CLOEXEC = cython.declare(cython.uint, tables.PPM_O_CLOEXEC)
 # Flags that only the exit probe knows (PPM_O_F_CREATED and above) stay when the enter event's flags are preferred.
-_O_FROM_EXIT: cython.uint = 0xFFFFFFFF & ~(tables.PPM_O_F_CREATED - 1)
-_O_CREAT: cython.uint = tables.PPM_O_CREAT | tables.PPM_O_WRONLY | tables.PPM_O_TRUNC
-_CLONE_FILES: cython.uint = tables.PPM_CL_CLONE_FILES
-_CLONE_THREAD: cython.uint = tables.PPM_CL_CLONE_THREAD
-_CLONE_VFORK: cython.uint = tables.PPM_CL_CLONE_VFORK
-_CLONE_PARENT: cython.uint = tables.PPM_CL_CLONE_PARENT
-_CLONE_NEWPID: cython.uint = tables.PPM_CL_CLONE_NEWPID
-_CLONE_INVERTED: cython.uint = tables.PPM_CL_CLONE_INVERTED
-_CHILD_IN_PIDNS: cython.uint = tables.PPM_CL_CHILD_IN_PIDNS
-_IS_MAIN_THREAD: cython.uint = tables.PPM_CL_IS_MAIN_THREAD
+_O_FROM_EXIT = cython.declare(cython.uint, 0xFFFFFFFF & ~(tables.PPM_O_F_CREATED - 1))
+_O_CREAT = cython.declare(cython.uint, tables.PPM_O_CREAT | tables.PPM_O_WRONLY | tables.PPM_O_TRUNC)
+_CLONE_FILES = cython.declare(cython.uint, tables.PPM_CL_CLONE_FILES)
+_CLONE_THREAD = cython.declare(cython.uint, tables.PPM_CL_CLONE_THREAD)
+_CLONE_VFORK = cython.declare(cython.uint, tables.PPM_CL_CLONE_VFORK)
+_CLONE_PARENT = cython.declare(cython.uint, tables.PPM_CL_CLONE_PARENT)
+_CLONE_NEWPID = cython.declare(cython.uint, tables.PPM_CL_CLONE_NEWPID)
+_CLONE_INVERTED = cython.declare(cython.uint, tables.PPM_CL_CLONE_INVERTED)
+_CHILD_IN_PIDNS = cython.declare(cython.uint, tables.PPM_CL_CHILD_IN_PIDNS)
+_IS_MAIN_THREAD = cython.declare(cython.uint, tables.PPM_CL_IS_MAIN_THREAD)
 
-_OP_CLONE: cython.int = opflags.OP_CLONE
-_OP_EXEC: cython.int = opflags.OP_EXEC
-_OP_EXIT: cython.int = opflags.OP_EXIT
-_OP_SETUID: cython.int = opflags.OP_SETUID
-_OP_SETNS: cython.int = opflags.OP_SETNS
-_OP_ACCEPT: cython.int = opflags.OP_ACCEPT
-_OP_CONNECT: cython.int = opflags.OP_CONNECT
-_OP_OPEN: cython.int = opflags.OP_OPEN
-_OP_READ: cython.int = opflags.OP_READ_RECV
-_OP_WRITE: cython.int = opflags.OP_WRITE_SEND
-_OP_CLOSE: cython.int = opflags.OP_CLOSE
-_OP_SHUTDOWN: cython.int = opflags.OP_SHUTDOWN
-_OP_MMAP: cython.int = opflags.OP_MMAP
-_OP_MKDIR: cython.int = opflags.OP_MKDIR
-_OP_RMDIR: cython.int = opflags.OP_RMDIR
-_OP_LINK: cython.int = opflags.OP_LINK
-_OP_UNLINK: cython.int = opflags.OP_UNLINK
-_OP_SYMLINK: cython.int = opflags.OP_SYMLINK
-_OP_RENAME: cython.int = opflags.OP_RENAME
+_OP_CLONE = cython.declare(cython.int, opflags.OP_CLONE)
+_OP_EXEC = cython.declare(cython.int, opflags.OP_EXEC)
+_OP_EXIT = cython.declare(cython.int, opflags.OP_EXIT)
+_OP_SETUID = cython.declare(cython.int, opflags.OP_SETUID)
+_OP_SETNS = cython.declare(cython.int, opflags.OP_SETNS)
+_OP_ACCEPT = cython.declare(cython.int, opflags.OP_ACCEPT)
+_OP_CONNECT = cython.declare(cython.int, opflags.OP_CONNECT)
+_OP_OPEN = cython.declare(cython.int, opflags.OP_OPEN)
+_OP_READ = cython.declare(cython.int, opflags.OP_READ_RECV)
+_OP_WRITE = cython.declare(cython.int, opflags.OP_WRITE_SEND)
+_OP_CLOSE = cython.declare(cython.int, opflags.OP_CLOSE)
+_OP_SHUTDOWN = cython.declare(cython.int, opflags.OP_SHUTDOWN)
+_OP_MMAP = cython.declare(cython.int, opflags.OP_MMAP)
+_OP_MKDIR = cython.declare(cython.int, opflags.OP_MKDIR)
+_OP_RMDIR = cython.declare(cython.int, opflags.OP_RMDIR)
+_OP_LINK = cython.declare(cython.int, opflags.OP_LINK)
+_OP_UNLINK = cython.declare(cython.int, opflags.OP_UNLINK)
+_OP_SYMLINK = cython.declare(cython.int, opflags.OP_SYMLINK)
+_OP_RENAME = cython.declare(cython.int, opflags.OP_RENAME)
 
-_CREATED: cython.int = 0
-_REUP: cython.int = 2
+_CREATED = cython.declare(cython.int, 0)
+_REUP = cython.declare(cython.int, 2)
 
 # What an event id means to the engine. Even (enter) ids without an entry only mark their thread.
-_NOTHING: cython.uint = 0
-_READ: cython.uint = 1
-_WRITE: cython.uint = 2
-_CLOSE: cython.uint = 3
-_OPEN: cython.uint = 4
-_SOCKET: cython.uint = 5
-_BIND: cython.uint = 6
-_CONNECT: cython.uint = 7
-_ACCEPT: cython.uint = 8
-_SHUTDOWN: cython.uint = 9
-_PIPE: cython.uint = 10
-_SOCKETPAIR: cython.uint = 11
-_DUP: cython.uint = 12
-_FCNTL: cython.uint = 13
-_SIMPLE_FD: cython.uint = 14
-_CHDIR: cython.uint = 15
-_FCHDIR: cython.uint = 16
-_GETCWD: cython.uint = 17
-_CLONE: cython.uint = 18
-_EXEC: cython.uint = 19
-_SETUID: cython.uint = 20
-_SETNS: cython.uint = 21
-_UNSHARE: cython.uint = 22
-_MMAP: cython.uint = 23
-_FILE_EVENT: cython.uint = 24
-_SENDFILE: cython.uint = 25
-_SPLICE: cython.uint = 26
-_COPY_FILE_RANGE: cython.uint = 27
-_CLOSE_RANGE: cython.uint = 28
-_PIDFD_GETFD: cython.uint = 29
-_SETSID: cython.uint = 30
-_PROCEXIT: cython.uint = 40
-_META: cython.uint = 41
-_IGNORED: cython.uint = 42
-_SAVED_ENTER: cython.uint = 50
-_MMAP_ENTER: cython.uint = 51
-_CONNECT_ENTER: cython.uint = 52
+_NOTHING = cython.declare(cython.uint, 0)
+_READ = cython.declare(cython.uint, 1)
+_WRITE = cython.declare(cython.uint, 2)
+_CLOSE = cython.declare(cython.uint, 3)
+_OPEN = cython.declare(cython.uint, 4)
+_SOCKET = cython.declare(cython.uint, 5)
+_BIND = cython.declare(cython.uint, 6)
+_CONNECT = cython.declare(cython.uint, 7)
+_ACCEPT = cython.declare(cython.uint, 8)
+_SHUTDOWN = cython.declare(cython.uint, 9)
+_PIPE = cython.declare(cython.uint, 10)
+_SOCKETPAIR = cython.declare(cython.uint, 11)
+_DUP = cython.declare(cython.uint, 12)
+_FCNTL = cython.declare(cython.uint, 13)
+_SIMPLE_FD = cython.declare(cython.uint, 14)
+_CHDIR = cython.declare(cython.uint, 15)
+_FCHDIR = cython.declare(cython.uint, 16)
+_GETCWD = cython.declare(cython.uint, 17)
+_CLONE = cython.declare(cython.uint, 18)
+_EXEC = cython.declare(cython.uint, 19)
+_SETUID = cython.declare(cython.uint, 20)
+_SETNS = cython.declare(cython.uint, 21)
+_UNSHARE = cython.declare(cython.uint, 22)
+_MMAP = cython.declare(cython.uint, 23)
+_FILE_EVENT = cython.declare(cython.uint, 24)
+_SENDFILE = cython.declare(cython.uint, 25)
+_SPLICE = cython.declare(cython.uint, 26)
+_COPY_FILE_RANGE = cython.declare(cython.uint, 27)
+_CLOSE_RANGE = cython.declare(cython.uint, 28)
+_PIDFD_GETFD = cython.declare(cython.uint, 29)
+_SETSID = cython.declare(cython.uint, 30)
+_PROCEXIT = cython.declare(cython.uint, 40)
+_META = cython.declare(cython.uint, 41)
+_IGNORED = cython.declare(cython.uint, 42)
+_SAVED_ENTER = cython.declare(cython.uint, 50)
+_MMAP_ENTER = cython.declare(cython.uint, 51)
+_CONNECT_ENTER = cython.declare(cython.uint, 52)
 
 _KINDS = {
     _READ: "READ READV PREAD PREADV RECV RECVFROM RECVMSG RECVMMSG",
@@ -183,7 +183,7 @@ def _code(name: str, side: str):
     return None
 
 
-_EVENT_COUNT: cython.uint = len(tables.EVENT_CODES)
+_EVENT_COUNT = cython.declare(cython.uint, len(tables.EVENT_CODES))
 
 
 def _by_type(numbers: dict, side: str) -> bytes:
@@ -218,20 +218,34 @@ def _kinds() -> bytes:
     return bytes(out)
 
 
-_KIND: bytes = _kinds()
-_FD_AT: bytes = _by_type(_FD_AT_NAMES, "_X")
-_TUPLE_AT: bytes = _by_type(_TUPLE_AT_NAMES, "_X")
-_SIMPLE_FD_TYPE: bytes = _by_type(_SIMPLE_FD_TYPES, "_X")
+_KIND = cython.declare(bytes, _kinds())
+_FD_AT = cython.declare(bytes, _by_type(_FD_AT_NAMES, "_X"))
+_TUPLE_AT = cython.declare(bytes, _by_type(_TUPLE_AT_NAMES, "_X"))
+_SIMPLE_FD_TYPE = cython.declare(bytes, _by_type(_SIMPLE_FD_TYPES, "_X"))
 
-_EXECVE_19_X: cython.uint = tables.PPME_SYSCALL_EXECVE_19_X
-_EXECVEAT_E: cython.uint = tables.PPME_SYSCALL_EXECVEAT_E
-_VFORK_20_X: cython.uint = tables.PPME_SYSCALL_VFORK_20_X
-_OPEN_X: cython.uint = tables.PPME_SYSCALL_OPEN_X
-_CREAT_X: cython.uint = tables.PPME_SYSCALL_CREAT_X
-_OPEN_BY_HANDLE_AT_X: cython.uint = tables.PPME_SYSCALL_OPEN_BY_HANDLE_AT_X
-_SEND_X: cython.uint = tables.PPME_SOCKET_SEND_X
-_SENDTO_X: cython.uint = tables.PPME_SOCKET_SENDTO_X
-_SENDMSG_X: cython.uint = tables.PPME_SOCKET_SENDMSG_X
+_LINKAT_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_LINKAT_2_X)
+_LINK_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_LINK_2_X)
+_MKDIRAT_X = cython.declare(cython.uint, tables.PPME_SYSCALL_MKDIRAT_X)
+_MKDIR_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_MKDIR_2_X)
+_RENAME_X = cython.declare(cython.uint, tables.PPME_SYSCALL_RENAME_X)
+_RMDIR_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_RMDIR_2_X)
+_SETGID_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SETGID_X)
+_SETRESUID_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SETRESUID_X)
+_SETREUID_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SETREUID_X)
+_SETUID_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SETUID_X)
+_SYMLINKAT_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SYMLINKAT_X)
+_SYMLINK_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SYMLINK_X)
+_UNLINKAT_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_UNLINKAT_2_X)
+_UNLINK_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_UNLINK_2_X)
+_EXECVE_19_X = cython.declare(cython.uint, tables.PPME_SYSCALL_EXECVE_19_X)
+_EXECVEAT_E = cython.declare(cython.uint, tables.PPME_SYSCALL_EXECVEAT_E)
+_VFORK_20_X = cython.declare(cython.uint, tables.PPME_SYSCALL_VFORK_20_X)
+_OPEN_X = cython.declare(cython.uint, tables.PPME_SYSCALL_OPEN_X)
+_CREAT_X = cython.declare(cython.uint, tables.PPME_SYSCALL_CREAT_X)
+_OPEN_BY_HANDLE_AT_X = cython.declare(cython.uint, tables.PPME_SYSCALL_OPEN_BY_HANDLE_AT_X)
+_SEND_X = cython.declare(cython.uint, tables.PPME_SOCKET_SEND_X)
+_SENDTO_X = cython.declare(cython.uint, tables.PPME_SOCKET_SENDTO_X)
+_SENDMSG_X = cython.declare(cython.uint, tables.PPME_SOCKET_SENDMSG_X)
 
 _UNPACK_IP4 = struct.Struct("<IHIH").unpack_from
 _UNPACK_ADDR4 = struct.Struct("<IH").unpack_from
@@ -239,7 +253,7 @@ _UNPACK_U16 = struct.Struct("<H").unpack_from
 _UNPACK_2U64 = struct.Struct("<QQ").unpack_from
 
 _MAPPED = bytes(10) + b"\xff\xff"
-_LOOPBACK: cython.uint = 0x0100007F
+_LOOPBACK = cython.declare(cython.uint, 0x0100007F)
 
 
 @cython.cclass
@@ -892,26 +906,26 @@ class Engine:
         if thread.group is None:
             self.unknown_threads += 1
             return
-        if type_ == tables.PPME_SYSCALL_MKDIR_2_X:
+        if type_ == _MKDIR_2_X:
             self._write_file_event(thread, _OP_MKDIR, self._path(thread, -1, 1), 100, None)
-        elif type_ == tables.PPME_SYSCALL_MKDIRAT_X:
+        elif type_ == _MKDIRAT_X:
             self._write_file_event(thread, _OP_MKDIR, self._path(thread, 1, 2), 100, None)
-        elif type_ == tables.PPME_SYSCALL_RMDIR_2_X:
+        elif type_ == _RMDIR_2_X:
             self._write_file_event(thread, _OP_RMDIR, self._path(thread, -1, 1), 100, None)
-        elif type_ == tables.PPME_SYSCALL_UNLINK_2_X:
+        elif type_ == _UNLINK_2_X:
             self._write_file_event(thread, _OP_UNLINK, self._path(thread, -1, 1), 63, None)
-        elif type_ == tables.PPME_SYSCALL_UNLINKAT_2_X:
+        elif type_ == _UNLINKAT_2_X:
             self._write_file_event(thread, _OP_UNLINK, self._path(thread, 1, 2), 63, None)
-        elif type_ == tables.PPME_SYSCALL_LINK_2_X:
+        elif type_ == _LINK_2_X:
             self._link_event(thread, _OP_LINK, self._path(thread, -1, 1), self._path(thread, -1, 2))
-        elif type_ == tables.PPME_SYSCALL_LINKAT_2_X:
+        elif type_ == _LINKAT_2_X:
             self._link_event(thread, _OP_LINK, self._path(thread, 1, 2), self._path(thread, 3, 4))
-        elif type_ == tables.PPME_SYSCALL_SYMLINK_X:
+        elif type_ == _SYMLINK_X:
             self._link_event(thread, _OP_SYMLINK, self._path(thread, -1, 1), self._path(thread, -1, 2))
-        elif type_ == tables.PPME_SYSCALL_SYMLINKAT_X:
+        elif type_ == _SYMLINKAT_X:
             # The target is text: it is not resolved from the dirfd, which is the link's.
             self._link_event(thread, _OP_SYMLINK, self._text(1), self._path(thread, 2, 3))
-        elif type_ == tables.PPME_SYSCALL_RENAME_X:
+        elif type_ == _RENAME_X:
             self._link_event(thread, _OP_RENAME, self._path(thread, -1, 1), self._path(thread, -1, 2))
         else:
             self._link_event(thread, _OP_RENAME, self._path(thread, 1, 2), self._path(thread, 3, 4))
@@ -1566,19 +1580,19 @@ class Engine:
         cursor: EventCursor = self.cursor
         type_: cython.uint = cursor.type
         res: cython.longlong = cursor.long_param(0, -1)
-        at: cython.uint = 1 if type_ == tables.PPME_SYSCALL_SETUID_X or type_ == tables.PPME_SYSCALL_SETGID_X else 2
+        at: cython.uint = 1 if type_ == _SETUID_X or type_ == _SETGID_X else 2
         process: Process
         is_uid: cython.bint = (
-            type_ == tables.PPME_SYSCALL_SETUID_X
-            or type_ == tables.PPME_SYSCALL_SETRESUID_X
-            or type_ == tables.PPME_SYSCALL_SETREUID_X
+            type_ == _SETUID_X
+            or type_ == _SETRESUID_X
+            or type_ == _SETREUID_X
         )
         if res == 0 and at < cursor.nparams and cursor.plen[at]:
             if is_uid:
                 self._set_uid(thread, cursor.uint_param(at, 0))
             else:
                 self._set_gid(thread, cursor.uint_param(at, 0))
-        if not is_uid or type_ == tables.PPME_SYSCALL_SETREUID_X:
+        if not is_uid or type_ == _SETREUID_X:
             return
         if thread.group is None:
             self.unknown_threads += 1
@@ -1591,7 +1605,7 @@ class Engine:
         if not self.entities.created:
             self.entities.modify(process, thread, self.ts)
         who: bytes = b""
-        if type_ == tables.PPME_SYSCALL_SETUID_X:
+        if type_ == _SETUID_X:
             who = self.users.user(thread.container.id if thread.container is not None else b"", cursor.uint_param(1, 0))
             if who is None:
                 who = UNKNOWN

@@ -19,15 +19,15 @@ else:
 
 from sftools.limits import MAX_ANCESTORS, MAX_CONTAINERS, MAX_FILES
 
-CREATED: cython.int = 0
-MODIFIED: cython.int = 1
-REUP: cython.int = 2
+CREATED = cython.declare(cython.int, 0)
+MODIFIED = cython.declare(cython.int, 1)
+REUP = cython.declare(cython.int, 2)
 
-_MAX_ANCESTORS: cython.int = MAX_ANCESTORS
-_FILE_GENERATION: cython.Py_ssize_t = MAX_FILES // 2
-_MAX_CONTAINERS: cython.Py_ssize_t = MAX_CONTAINERS
+_MAX_ANCESTORS = cython.declare(cython.int, MAX_ANCESTORS)
+_FILE_GENERATION = cython.declare(cython.Py_ssize_t, MAX_FILES // 2)
+_MAX_CONTAINERS = cython.declare(cython.Py_ssize_t, MAX_CONTAINERS)
 # An exited process is known by its pid this much longer, in seconds: children and late events still find it.
-_LINGER: cython.ulonglong = 1
+_LINGER = cython.declare(cython.ulonglong, 1)
 
 # Files whose reading FILE_READ_MODE 2 leaves out.
 _SYSTEM_PATHS = (b"/proc/", b"/dev/", b"/sys/", b"//sys/", b"/lib/", b"/lib64/", b"/usr/lib/", b"/usr/lib64/")

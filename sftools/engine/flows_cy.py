@@ -17,26 +17,26 @@ else:
 from sftools.limits import MAX_FLOWS
 from sftools.schema import opflags
 
-CLONE: cython.int = opflags.OP_CLONE
-EXIT: cython.int = opflags.OP_EXIT
-OPEN: cython.int = opflags.OP_OPEN
-READ_RECV: cython.int = opflags.OP_READ_RECV
-WRITE_SEND: cython.int = opflags.OP_WRITE_SEND
-CLOSE: cython.int = opflags.OP_CLOSE
-TRUNCATE: cython.int = opflags.OP_TRUNCATE
-MMAP: cython.int = opflags.OP_MMAP
-ACCEPT: cython.int = opflags.OP_ACCEPT
-CONNECT: cython.int = opflags.OP_CONNECT
+CLONE = cython.declare(cython.int, opflags.OP_CLONE)
+EXIT = cython.declare(cython.int, opflags.OP_EXIT)
+OPEN = cython.declare(cython.int, opflags.OP_OPEN)
+READ_RECV = cython.declare(cython.int, opflags.OP_READ_RECV)
+WRITE_SEND = cython.declare(cython.int, opflags.OP_WRITE_SEND)
+CLOSE = cython.declare(cython.int, opflags.OP_CLOSE)
+TRUNCATE = cython.declare(cython.int, opflags.OP_TRUNCATE)
+MMAP = cython.declare(cython.int, opflags.OP_MMAP)
+ACCEPT = cython.declare(cython.int, opflags.OP_ACCEPT)
+CONNECT = cython.declare(cython.int, opflags.OP_CONNECT)
 
-_REUP: cython.int = 2
-_RDONLY: cython.uint = 1  # PPM_O_RDONLY; PPM_O_RDWR has the bit too, as in the existing collector
-_MOST: cython.longlong = 0x7FFFFFFFFFFFFFFF
-_MAX_FLOWS: cython.longlong = MAX_FLOWS
+_REUP = cython.declare(cython.int, 2)
+_RDONLY = cython.declare(cython.uint, 1)  # PPM_O_RDONLY; PPM_O_RDWR has the bit too, as in the existing collector
+_MOST = cython.declare(cython.longlong, 0x7FFFFFFFFFFFFFFF)
+_MAX_FLOWS = cython.declare(cython.longlong, MAX_FLOWS)
 
 # Seconds after which a flow is exported, and after which one without activity is dropped instead.
-_EXPORT: cython.ulonglong = 30
-_EXPIRE: cython.ulonglong = 60
-_SECOND: cython.ulonglong = 1_000_000_000
+_EXPORT = cython.declare(cython.ulonglong, 30)
+_EXPIRE = cython.declare(cython.ulonglong, 60)
+_SECOND = cython.declare(cython.ulonglong, 1_000_000_000)
 
 
 @cython.cclass

@@ -9,7 +9,7 @@ from sftools.limits import MAX_PATH_BYTES
 
 # What falcosecurity/libs writes for a path that cannot be held.
 TOO_LONG = b"/DIR_TOO_LONG/FILENAME_TOO_LONG"
-_MAX: cython.Py_ssize_t = MAX_PATH_BYTES
+_MAX = cython.declare(cython.Py_ssize_t, MAX_PATH_BYTES)
 
 
 @cython.cfunc

@@ -51,12 +51,12 @@ L4_UDP = 3
 L4_ICMP = 4
 L4_RAW = 5
 
-_CLONE_THREAD: cython.uint = 8192
-_IS_MAIN_THREAD: cython.uint = 1073741824
+_CLONE_THREAD = cython.declare(cython.uint, 8192)
+_IS_MAIN_THREAD = cython.declare(cython.uint, 1073741824)
 
 # fds below this stand in a list, the others in a dict.
-_NEAR: cython.longlong = 1024
-_MAX_FDS: cython.longlong = MAX_FDS_PER_PROCESS
+_NEAR = cython.declare(cython.longlong, 1024)
+_MAX_FDS = cython.declare(cython.longlong, MAX_FDS_PER_PROCESS)
 
 
 @cython.cclass

@@ -12,11 +12,11 @@ else:
 
 from sftools.limits import MAX_ANCESTORS, MAX_FDS, MAX_THREADS
 
-_RECENT: cython.longlong = 1024
-_MAX_THREADS: cython.Py_ssize_t = MAX_THREADS
-_MAX_FDS: cython.longlong = MAX_FDS
-_MAX_ANCESTORS: cython.int = MAX_ANCESTORS
-_CLONE_THREAD: cython.uint = 8192
+_RECENT = cython.declare(cython.longlong, 1024)
+_MAX_THREADS = cython.declare(cython.Py_ssize_t, MAX_THREADS)
+_MAX_FDS = cython.declare(cython.longlong, MAX_FDS)
+_MAX_ANCESTORS = cython.declare(cython.int, MAX_ANCESTORS)
+_CLONE_THREAD = cython.declare(cython.uint, 8192)
 
 
 @cython.cclass

@@ -25,15 +25,15 @@ EVENT = 1
 BLOCK = 2
 
 _BUFFER = 256 * 1024
-_MAX_PARAMS: cython.uint = 32
-_MAX_BLOCK: cython.Py_ssize_t = MAX_BLOCK_BYTES
-_MAX_EVENT: cython.Py_ssize_t = MAX_EVENT_BYTES + 64
+_MAX_PARAMS = cython.declare(cython.uint, 32)
+_MAX_BLOCK = cython.declare(cython.Py_ssize_t, MAX_BLOCK_BYTES)
+_MAX_EVENT = cython.declare(cython.Py_ssize_t, MAX_EVENT_BYTES + 64)
 # This many whole blocks in a row prove that a place found after damage is a block boundary.
 _PROOF = 3
 # Only the first places of damage are kept as text; all are counted.
 _MAX_REPORTS = 100
 
-_EVENT_COUNT: cython.uint = len(tables.EVENT_CODES)
+_EVENT_COUNT = cython.declare(cython.uint, len(tables.EVENT_CODES))
 
 
 @cython.cfunc
@@ -109,9 +109,9 @@ class Rule:
             self.arg[i] = sources[i][1]
 
 
-_OLD: cython.int = 1
-_ENTER: cython.int = 2
-_ABSENT: cython.int = 3
+_OLD = cython.declare(cython.int, 1)
+_ENTER = cython.declare(cython.int, 2)
+_ABSENT = cython.declare(cython.int, 3)
 
 
 @cython.cfunc
@@ -129,8 +129,8 @@ def _rules():
 
 
 _RULES_OBJECTS = _rules()
-_RULE_INDEX: bytes = _RULES_OBJECTS[0]
-_RULES: list = _RULES_OBJECTS[1]
+_RULE_INDEX = cython.declare(bytes, _RULES_OBJECTS[0])
+_RULES = cython.declare(list, _RULES_OBJECTS[1])
 
 
 @cython.cclass

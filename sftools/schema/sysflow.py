@@ -97,7 +97,7 @@ class SFHeader:
         ip: str = "NA",
         filename: str,
     ) -> SFHeader:
-        """A record by keywords. Arguments that have a default here may be left out."""
+        """A record by keywords; those with a default here may be left out."""
         return cls(
             version,
             exporter,
@@ -236,7 +236,7 @@ class Process:
         cwd: str,
         env: list[str],
     ) -> Process:
-        """A record by keywords. Arguments that have a default here may be left out."""
+        """A record by keywords; those with a default here may be left out."""
         return cls(
             state,
             oid,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
-import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from sftools import __version__
 from sftools.errors import OutputError, SftoolsError, UsageError
 
 FORMATS = ("avsc", "avpr", "python")
@@ -34,7 +34,7 @@ MARK_BYTES = 4096
 @click.option("-t", "--type", "type_name", metavar="NAME", help="The type of the avsc. [the last one in the file]")
 @click.option("--check", is_flag=True, help="Write nothing; name the files that are not up to date and exit with 1.")
 @click.option("--force", is_flag=True, help="Also overwrite files that sf-codegen did not make.")
-@click.version_option(package_name="sftools")
+@click.version_option(__version__)
 def main(
     idl: tuple[str, ...], formats: tuple[str, ...], output: str, type_name: str | None, check: bool, force: bool
 ) -> None:
@@ -91,8 +91,8 @@ def _difference(path: Path, text: str) -> str | None:
         raise OutputError(f"{path}: {error.strerror}") from None
     if old == text:
         return None
-    lines = list(difflib.ndiff(old.splitlines(), text.splitlines()))
-    added, removed = (sum(line.startswith(sign) for line in lines) for sign in ("+ ", "- "))
+    is_there, wanted = Counter(old.splitlines()), Counter(text.splitlines())
+    added, removed = (wanted - is_there).total(), (is_there - wanted).total()
     return f"{path}: not up to date, {added} lines to add, {removed} to remove"
 
 
@@ -121,21 +121,15 @@ def _is_generated(path: Path) -> bool:
 
 def _write(path: Path, text: str) -> None:
     """Writes under a temporary name and renames."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("x", encoding="utf-8", newline="\n") as file:
+        try:
             file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+            file.flush()
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink()
+            raise
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from sftools.schema.codegen.model import (
     Record,
     Reference,
     Schema,
-    Union,
 )
 from sftools.schema.codegen.names import (
     RESERVED,
@@ -28,8 +27,8 @@ from sftools.schema.codegen.names import (
     Scope,
     check_aliases,
     check_order,
-    check_union,
     full_name,
+    make_union,
 )
 from sftools.schema.codegen.source import Json
 
@@ -92,10 +91,7 @@ class _JsonReader:
             self.names.used.append(reference)
             return reference
         if isinstance(json.value, list):
-            union = Union([])
-            for item in json.value:
-                check_union(union, self.schema(item, scope), item.at)
-            return union
+            return make_union((self.schema(item, scope), item.at) for item in json.value)
         attributes = _object(json, "a schema")
         type_ = _need(json, "type")
         if not isinstance(type_.value, str):
@@ -132,15 +128,19 @@ class _JsonReader:
         made.doc = _doc(attributes)
         made.aliases = check_aliases(attributes.get("aliases"), Scope(made.namespace))
         made.props = _rest(attributes, "enum" if kind == "enum" else "type")
-        self.names.declare(made, json.at)
         if isinstance(made, Record):
-            inner = Scope(made.namespace)
-            for item in _need_array(json, "fields"):
-                field = self.field(item, inner)
-                if any(other.name == field.name for other in made.fields):
-                    raise IdlError(item.at, f"the field {field.name!r} stands twice in {full}")
-                made.fields.append(field)
+            self.fields(made, json)
+        self.names.declare(made, json.at)
         return Reference(full, json.at)
+
+    def fields(self, record: Record, json: Json) -> None:
+        names = set()
+        for item in _need_array(json, "fields"):
+            field = self.field(item, Scope(record.namespace))
+            if field.name in names:
+                raise IdlError(item.at, f"the field {field.name!r} stands twice in {record.name}")
+            names.add(field.name)
+            record.fields.append(field)
 
     def enum(self, full: str, json: Json) -> Enum:
         symbols = _need(json, "symbols").texts("symbols")

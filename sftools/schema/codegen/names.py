@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +47,7 @@ class Scope:
 class Names:
     """The names of one file, and what is checked once all of them are known.
 
-    declared: types by full name, imported ones too; visible: those of an importing file, which are not this file's.
+    declared: types by full name, imported ones too; visible: these and, for a JSON schema, those of the importing file.
     """
 
     declared: dict[str, Named] = field(default_factory=dict)
@@ -54,11 +55,13 @@ class Names:
     used: list[Reference] = field(default_factory=list)
     thrown: list[Reference] = field(default_factory=list)
     defaults: list[tuple[Schema, Json]] = field(default_factory=list)
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    required: dict[str, list[str]] = field(default_factory=dict)
 
     def declare(self, named: Named, at: Position, imported: bool = False) -> None:
         """Adds a type. Raises IdlError where another has its name; an import may bring the same definition again."""
         first = self.visible.get(named.name)
-        if first is named or (imported and first == named):
+        if first is named or (first == named and (imported or named.name not in self.declared)):
             return
         if first is not None:
             raise IdlError(at, f"{named.name!r} is defined twice, first at {first.at}")
@@ -69,7 +72,8 @@ class Names:
         """Raises IdlError for an undefined name, a thrown type that is no error, a default of a wrong type."""
         for reference in self.used:
             if reference.name not in self.visible:
-                near = difflib.get_close_matches(reference.name, self.visible, 1)
+                few = len(self.visible) < 1000 and len(reference.name) < 100  # the search takes time
+                near = difflib.get_close_matches(reference.name, self.visible, 1) if few else []
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 assert reference.at is not None
                 raise IdlError(reference.at, f"undefined name {reference.name!r}{hint}")
@@ -104,21 +108,31 @@ class Names:
     def _check_named(self, named: Named, value: Json) -> None:
         plain = value.value
         if isinstance(named, Enum):
-            self._expect(plain in named.symbols, value, f"a symbol of {named.name}")
+            good = isinstance(plain, str) and plain in self._parts_of(named)
+            self._expect(good, value, f"a symbol of {named.name}")
         elif isinstance(named, Fixed):
             good = isinstance(plain, str) and len(plain) == named.size and _is_bytes(plain)
             self._expect(good, value, f"a string of {named.size} characters up to \\u00ff")
         elif isinstance(named, Record):
             self._expect(isinstance(plain, dict), value, f"an object with the fields of {named.name}")
-            known = {f.name for f in named.fields}
+            fields = self._parts_of(named)
             for key, item in plain.items():
-                if key not in known:
+                if key not in fields:
                     raise IdlError(item.at, f"bad default: {named.name} has no field {key!r}")
-            for f in named.fields:
-                if f.name in plain:
-                    self._check_default(f.type, plain[f.name])
-                elif f.default is UNSET:
-                    raise IdlError(value.at, f"bad default: the field {f.name!r} of {named.name} is missing")
+                self._check_default(fields[key].type, item)
+            for name in self.required[named.name]:
+                if name not in plain:
+                    raise IdlError(value.at, f"bad default: the field {name!r} of {named.name} is missing")
+
+    def _parts_of(self, named: Enum | Record) -> dict[str, Any]:
+        """The fields by name, or the symbols: gathered once, as a default may be an array of many of them."""
+        if named.name not in self.parts:
+            if isinstance(named, Enum):
+                self.parts[named.name] = dict.fromkeys(named.symbols)
+            else:
+                self.parts[named.name] = {f.name: f for f in named.fields}
+                self.required[named.name] = [f.name for f in named.fields if f.default is UNSET]
+        return self.parts[named.name]
 
     def _check_primitive(self, name: str, value: Json) -> None:
         plain = value.value
@@ -151,14 +165,19 @@ def full_name(name: str, scope: Scope, at: Position) -> str:
     return name if "." in name or not scope.namespace else f"{scope.namespace}.{name}"
 
 
-def check_union(union: Union, branch: Schema, at: Position) -> None:
-    """Appends a branch to a union. Raises IdlError for a union in a union and for a type that stands twice."""
-    if isinstance(branch, Union):
-        raise IdlError(at, "a union directly in a union")
-    kind = branch_name(branch)
-    if any(branch_name(other) == kind for other in union.branches):
-        raise IdlError(at, f"{kind!r} stands twice in a union")
-    union.branches.append(branch)
+def make_union(branches: Iterable[tuple[Schema, Position]]) -> Union:
+    """A union of types with their places. Raises IdlError for a union in a union and for a type that stands twice."""
+    union = Union([])
+    kinds = set()
+    for branch, at in branches:
+        if isinstance(branch, Union):
+            raise IdlError(at, "a union directly in a union")
+        kind = branch_name(branch)
+        if kind in kinds:
+            raise IdlError(at, f"{kind!r} stands twice in a union")
+        kinds.add(kind)
+        union.branches.append(branch)
+    return union
 
 
 def branch_name(branch: Schema) -> str:

@@ -39,8 +39,8 @@ from sftools.schema.codegen.names import (
     check_aliases,
     check_order,
     check_property,
-    check_union,
     full_name,
+    make_union,
 )
 from sftools.schema.codegen.source import Json, Node, Reader, Source
 
@@ -178,11 +178,13 @@ class _File:
         full, at = self.declared_name(tree.children[0], scope)
         named = Enum(full, [], at=at)
         self.names.declare(named, at)
+        symbols = set()
         for child in tree.children[1:]:
             if isinstance(child, Token):
                 symbol = self.simple_name(child)
-                if symbol in named.symbols:
+                if symbol in symbols:
                     raise IdlError(self.source.at(child), f"the symbol {symbol!r} stands twice in {full}")
+                symbols.add(symbol)
                 named.symbols.append(symbol)
             else:
                 token = child.children[0]
@@ -199,23 +201,25 @@ class _File:
         named = Record(full, [], kind.children[0] == "error", at=at)
         self.names.declare(named, at)
         inner = Scope(named.namespace)
+        made: dict[str, Field] = {}
         for child in fields:
             assert isinstance(child, Tree)
-            self.variables(child, inner, named.fields, full)
+            self.variables(child, inner, made, full)
+        named.fields = list(made.values())
         return named
 
-    def variables(self, tree: Node, scope: Scope, fields: list[Field], owner: str) -> None:
-        """Appends the fields of a field declaration, or the parameter, to `fields`."""
+    def variables(self, tree: Node, scope: Scope, fields: dict[str, Field], owner: str) -> None:
+        """Adds the fields of a field declaration, or the parameter, to `fields`."""
         type_tree, *variables = tree.children
         assert isinstance(type_tree, Tree)
         for variable in variables:
             assert isinstance(variable, Tree)
             made = self.variable(variable, type_tree, scope)
             made.doc = self.doc(variable, self.name_token(variable)) or self.doc(tree)
-            if any(other.name == made.name for other in fields):
+            if made.name in fields:
                 at = self.source.at(self.name_token(variable))
                 raise IdlError(at, f"the field {made.name!r} stands twice in {owner}")
-            fields.append(made)
+            fields[made.name] = made
 
     def name_token(self, variable: Node) -> Token:
         token = variable.children[1]
@@ -248,16 +252,18 @@ class _File:
         response = Primitive("null") if result.data == "void" else self.plain_type(result, scope, {})
         at = self.source.at(name_token)
         made = Message(self.simple_name(name_token), [], response, at=at)
+        request: dict[str, Field] = {}
         for child in rest:
             assert isinstance(child, Tree)
             if child.data == "parameter":
-                self.variables(child, scope, made.request, f"the message {made.name}")
+                self.variables(child, scope, request, f"the message {made.name}")
             elif child.data == "oneway":
                 made.oneway = True
                 if response != Primitive("null"):
                     raise IdlError(self.source.at(child), "a oneway message returns void")
             else:
                 made.errors = [self.reference(name, scope) for name in child.children if isinstance(name, Tree)]
+        made.request = list(request.values())
         self.names.thrown.extend(made.errors)
         return made
 
@@ -276,10 +282,7 @@ class _File:
         if tree.data == "union":
             if props:
                 raise IdlError(next(iter(props.values())).at, "a union cannot have properties")
-            union = Union([])
-            for branch in trees:
-                check_union(union, self.type(branch, scope), self.source.at(branch))
-            return union
+            return make_union((self.type(branch, scope), self.source.at(branch)) for branch in trees)
         inner = trees[0]
         if inner.data == "reference":
             if props:
@@ -294,10 +297,8 @@ class _File:
             base, logical = LOGICAL.get(word, (word, None))
             made = Primitive(base, self.with_logical(props, inner, {"logicalType": logical} if logical else {}))
         if len(tree.children) > len(trees):  # the question mark
-            union = Union([])
-            check_union(union, Primitive("null"), self.source.at(inner))
-            check_union(union, made, self.source.at(inner))
-            return union
+            at = self.source.at(inner)
+            return make_union([(Primitive("null"), at), (made, at)])
         return made
 
     def with_logical(self, props: dict[str, Json], tree: Node, own: Properties) -> Properties:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import keyword
 import textwrap
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,7 +44,7 @@ _TYPES = {
 _USED = frozenset(
     {*_TYPES.values(), "Any", "ClassVar", "classmethod", "dataclass", "dict", "field", "list", "I", "O", "l"}
 )
-_USED_BY_CLASSES = frozenset({"Exception", "TypeAlias", "annotations", "enum", "isinstance"})
+_USED_BY_CLASSES = frozenset({"EllipsisType", "Exception", "TypeAlias", "annotations", "enum", "isinstance"})
 _USED_BY_FIELDS = frozenset({"AVRO_NAME", "cls", "self", "to_avro", "with_defaults"})
 
 
@@ -59,15 +60,18 @@ class _Module:
         self.fixed = [t for t in protocol.types.values() if isinstance(t, Fixed)]
         self.records = [t for t in protocol.types.values() if isinstance(t, Record)]
         self.names = self.class_names()
+        self.fields = {record.name: {field.name: field for field in record.fields} for record in self.records}
+        self.field_names = {record.name: self.names_of_fields(record) for record in self.records}
+        self.with_keywords = {record.name for record in self.records if _needs_keywords(record)}
 
     def class_names(self) -> dict[str, str]:
         """Class by full name: the simple name, or the full one with underscores where two types have that."""
         types = self.protocol.types.values()
-        simple = [named.simple_name for named in types]
+        count = Counter(named.simple_name for named in types)
         taken = set(_USED | _USED_BY_CLASSES)
         names = {}
         for named in types:
-            shared = simple.count(named.simple_name) > 1
+            shared = count[named.simple_name] > 1
             names[named.name] = _free(named.name.replace(".", "_") if shared else named.simple_name, taken)
         return names
 
@@ -90,6 +94,8 @@ class _Module:
         typing = ["Any", "ClassVar"] if self.records else []
         if self.fixed:
             typing.append("TypeAlias")
+        if "EllipsisType" in body and " = ...," in body:
+            lines.append("from types import EllipsisType")
         if typing:
             lines.append(f"from typing import {', '.join(typing)}")
         return ["", *lines] if lines else []
@@ -123,15 +129,15 @@ class _Module:
             yield f"    AVRO_NAME: ClassVar[str] = {_string(named.name)}"
             if named.fields:
                 yield ""
-            names = self.field_names(named)
+            names = self.field_names[named.name]
             trailing = _trailing_defaults(named.fields)
             for i, field in enumerate(named.fields):
                 yield from self.field(field, names[field.name], i >= trailing)
             yield from self.to_avro(named, names)
-            if any(field.default is not UNSET for field in named.fields[:trailing]):
+            if named.name in self.with_keywords:
                 yield from self.with_defaults(named, names)
 
-    def field_names(self, record: Record) -> dict[str, str]:
+    def names_of_fields(self, record: Record) -> dict[str, str]:
         taken = set(_USED | _USED_BY_FIELDS | set(self.names.values()))
         if record.is_error:
             taken |= set(dir(Exception))
@@ -158,10 +164,6 @@ class _Module:
         if isinstance(type_, Reference):
             return isinstance(self.protocol.types[type_.name], Record)
         return isinstance(type_, Array | Map)
-
-    def made_anew(self, field: Field) -> bool:
-        """Whether with_defaults makes the default where the argument is None, which must be no value of the field."""
-        return field.default is not UNSET and self.mutable(field) and not self.annotation(field.type).endswith("None")
 
     def default_type(self, type_: Schema) -> Schema:
         return type_.branches[0] if isinstance(type_, Union) else type_
@@ -192,7 +194,7 @@ class _Module:
             if isinstance(named, Enum):
                 return f"{self.names[named.name]}.{_members(named)[default]}"
             if isinstance(named, Record):
-                return f"{self.names[named.name]}({', '.join(self.arguments(named, default))})"
+                return self.record_value(named, default)
             return _bytes(default)
         if isinstance(type_, Primitive):
             if type_.name == "bytes":
@@ -201,11 +203,11 @@ class _Module:
                 return repr(float(default))
         return _string(default) if isinstance(default, str) else repr(default)
 
-    def arguments(self, record: Record, default: dict[str, Any]) -> Iterator[str]:
-        names = self.field_names(record)
-        for field in record.fields:
-            value = default.get(field.name, field.default)
-            yield f"{names[field.name]}={self.value(field.type, value)}"
+    def record_value(self, record: Record, default: dict[str, Any]) -> str:
+        """A JSON default of a record as Python; the fields that it leaves out are the class's matter."""
+        names, fields = self.field_names[record.name], self.fields[record.name]
+        arguments = ", ".join(f"{names[key]}={self.value(fields[key].type, value)}" for key, value in default.items())
+        return f"{self.names[record.name]}{'.with_defaults' if record.name in self.with_keywords else ''}({arguments})"
 
     def to_avro(self, record: Record, names: dict[str, str]) -> Iterator[str]:
         yield ""
@@ -257,7 +259,7 @@ class _Module:
         for branch in union.branches:
             inner = self.avro(branch, value, depth) if isinstance(branch, Array | Map) else value
             converted.append((inner, "" if inner == value else "list" if isinstance(branch, Array) else "dict"))
-        parts = []
+        parts: list[str] = []
         for expression, kinds in converted:
             if kinds:
                 parts += [f"{'else ' if parts else ''}{expression}", f"if isinstance({value}, {kinds})"]
@@ -272,18 +274,20 @@ class _Module:
         yield "        *,"
         for field in record.fields:
             annotation, default = self.annotation(field.type), ""
-            if self.made_anew(field):
-                annotation, default = f"{annotation} | None", " = None"
-            elif field.default is not UNSET and not self.mutable(field):
+            if field.default is not UNSET and self.mutable(field):
+                annotation = f"{annotation.removesuffix(' | None')} | EllipsisType"
+                annotation += " | None" if self.annotation(field.type).endswith(" | None") else ""
+                default = " = ..."
+            elif field.default is not UNSET:
                 default = f" = {self.value(field.type, field.default)}"
             yield from _annotated(f"        {names[field.name]}", annotation, default, end=",")
         yield f"    ) -> {name}:"
-        yield '        """A record by keywords. Arguments that have a default here may be left out."""'
+        yield '        """A record by keywords; those with a default here may be left out."""'
         yield "        return cls("
         for field in record.fields:
             argument = names[field.name]
-            if self.made_anew(field):
-                argument = f"{self.value(field.type, field.default)} if {argument} is None else {argument}"
+            if field.default is not UNSET and self.mutable(field):
+                argument = f"{self.value(field.type, field.default)} if {argument} is ... else {argument}"
             yield f"            {argument},"
         yield "        )"
 
@@ -300,6 +304,11 @@ def _trailing_defaults(fields: list[Field]) -> int:
     while start and fields[start - 1].default is not UNSET:
         start -= 1
     return start
+
+
+def _needs_keywords(record: Record) -> bool:
+    """Whether a field with a default stands before one without."""
+    return any(field.default is not UNSET for field in record.fields[: _trailing_defaults(record.fields)])
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -371,7 +380,7 @@ def _docstring(doc: str, indent: str) -> Iterator[str]:
 def _wrap(line: str, width: int) -> list[str]:
     if _width(line) <= width:
         return [line]
-    indent = line[: len(line) - len(line.lstrip())]
+    indent = line[: min(len(line) - len(line.lstrip()), width // 2)]
     pieces = [""]
     for word in line.split():
         if pieces[-1] and _width(f"{indent}{pieces[-1]} {word}") > width:
