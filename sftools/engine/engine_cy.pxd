@@ -48,58 +48,58 @@ cdef class Engine:
     cdef readonly unsigned long long filtered
     cdef readonly unsigned long long bad_events
 
-    cdef void _event(self)
-    cdef void _tick(self, unsigned long long ts)
+    cdef int _event(self) except -1
+    cdef int _tick(self, unsigned long long ts) except -1
     cdef Thread _thread(self, long long tid)
-    cdef void _enter(self, unsigned int type, unsigned int kind)
-    cdef void _exit(self, unsigned int type, unsigned int kind)
+    cdef int _enter(self, unsigned int type, unsigned int kind) except -1
+    cdef int _exit(self, unsigned int type, unsigned int kind) except -1
     cdef bint _passes(self, Thread thread, FdInfo info, long long fd, long long res)
-    cdef void _data_op(self, Thread thread, FdInfo info, long long fd, int op, long long res)
-    cdef void _io(self, Thread thread, int op)
-    cdef void _transfer(self, Thread thread, int source, int target)
-    cdef void _close(self, Thread thread)
+    cdef int _data_op(self, Thread thread, FdInfo info, long long fd, int op, long long res) except -1
+    cdef int _io(self, Thread thread, int op) except -1
+    cdef int _transfer(self, Thread thread, int source, int target) except -1
+    cdef int _close(self, Thread thread) except -1
     cdef void _close_range(self, Thread thread)
-    cdef void _open(self, Thread thread, SavedEvent enter)
+    cdef int _open(self, Thread thread, SavedEvent enter) except -1
     cdef bytes _at(self, Thread thread, long long dirfd, bytes name)
-    cdef void _file_event(self, Thread thread)
-    cdef void _write_file_event(self, Thread thread, int op, bytes path, int restype, bytes new_path)
+    cdef int _file_event(self, Thread thread) except -1
+    cdef int _write_file_event(self, Thread thread, int op, bytes path, int restype, bytes new_path) except -1
     cdef FdInfo _new_fd(self, Thread thread, long long fd, int type)
     cdef void _socket(self, Thread thread)
     cdef void _bind(self, Thread thread)
-    cdef void _connect_address(self, FdTable fds, long long fd, FdInfo info, bytes address)
-    cdef void _connect(self, Thread thread, bint entered)
-    cdef void _accept(self, Thread thread)
+    cdef int _connect_address(self, FdTable fds, long long fd, FdInfo info, bytes address) except -1
+    cdef int _connect(self, Thread thread, bint entered) except -1
+    cdef int _accept(self, Thread thread) except -1
     cdef FdInfo _update_peer(self, FdTable fds, long long fd, FdInfo info, bytes tuple_)
-    cdef void _patch_address(self, FdInfo info)
+    cdef int _patch_address(self, FdInfo info) except -1
     cdef void _pipe(self, Thread thread)
     cdef void _socketpair(self, Thread thread)
     cdef void _dup(self, Thread thread)
     cdef void _fcntl(self, Thread thread)
     cdef void _simple_fd(self, Thread thread, unsigned int type)
     cdef void _chdir(self, Thread thread, bytes path)
-    cdef void _clone(self, Thread thread)
+    cdef int _clone(self, Thread thread) except -1
     cdef Thread _clone_child(self, Thread thread)
     cdef Thread _clone_caller(self, Thread thread, long long child_tid)
-    cdef void _found_group(self, Thread child, Thread model)
-    cdef void _inherit(self, Thread child, Thread model)
-    cdef void _describe(self, Thread child)
-    cdef void _set_container(self, Thread thread, bytes cgroups)
-    cdef void _exec(self, Thread thread, SavedEvent enter)
-    cdef void _procexit(self, Thread thread)
-    cdef void _set_ids(self, Thread thread)
-    cdef void _set_uid(self, Thread thread, unsigned int uid)
-    cdef void _set_gid(self, Thread thread, unsigned int gid)
+    cdef int _found_group(self, Thread child, Thread model) except -1
+    cdef int _inherit(self, Thread child, Thread model) except -1
+    cdef int _describe(self, Thread child) except -1
+    cdef int _set_container(self, Thread thread, bytes cgroups) except -1
+    cdef int _exec(self, Thread thread, SavedEvent enter) except -1
+    cdef int _procexit(self, Thread thread) except -1
+    cdef int _set_ids(self, Thread thread) except -1
+    cdef int _set_uid(self, Thread thread, unsigned int uid) except -1
+    cdef int _set_gid(self, Thread thread, unsigned int gid) except -1
     cdef void _unshare(self, Thread thread)
-    cdef void _mmap(self, Thread thread, unsigned int fd_at)
-    cdef void _process_event(self, Process process, Thread thread, int op, bytes arg, long long ret)
-    cdef void _add_fd(self, Thread thread, long long fd, FdInfo info)
-    cdef void _fd_op(self, Thread thread, unsigned int at, int op)
+    cdef int _mmap(self, Thread thread, unsigned int fd_at) except -1
+    cdef int _process_event(self, Process process, Thread thread, int op, bytes arg, long long ret) except -1
+    cdef int _add_fd(self, Thread thread, long long fd, FdInfo info) except -1
+    cdef int _fd_op(self, Thread thread, unsigned int at, int op) except -1
     cdef bytes _exec_path(self, Thread thread, SavedEvent enter)
     cdef void _copy_fd(self, Thread thread, FdTable fds, FdInfo info, long long new_fd, bint cloexec)
     cdef bytes _path(self, Thread thread, int dirfd_at, int at)
     cdef bytes _text(self, int at)
-    cdef void _link_event(self, Thread thread, int op, bytes path, bytes new_path)
-    cdef void _clone_ids(self, Thread child)
+    cdef int _link_event(self, Thread thread, int op, bytes path, bytes new_path) except -1
+    cdef int _clone_ids(self, Thread child) except -1
     cdef void _pidfd_getfd(self, Thread thread)
     cdef FdInfo _guess_socket(self, Thread thread, long long fd, bytes tuple_)
     cdef void _bad_event(self)

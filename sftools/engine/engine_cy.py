@@ -340,9 +340,15 @@ class Engine:
             self.on_start(self.hostname)
 
     def finish(self):
-        """The end of input: all open flows are written."""
+        """The end of input: all open flows are written, and the state is forgotten."""
         self.start()
         self.flows.finish(self.ts)
+        self.threads.clear()
+
+    def close(self):
+        """Forget the state without writing it: for a conversion that is given up."""
+        self.flows.forget()
+        self.threads.clear()
 
     def _block(self):
         """A list block."""
@@ -482,14 +488,14 @@ class Engine:
         ts: cython.ulonglong = cursor.ts
         if type_ >= _EVENT_COUNT:
             self.unknown_types += 1
-            return
+            return 0
         if 0 < ts < _MAX_TIME:
             self.ts = ts
             if ts >= self.next_tick or ts + _SECOND < self.last_tick:
                 self._tick(ts)
         kind = _KIND[type_]
         if kind == _IGNORED:
-            return
+            return 0
         if not self.started or self.tables_open:
             self.start()
             self._close_tables()
@@ -547,11 +553,11 @@ class Engine:
         if kind == _NOTHING:
             if thread is not None:
                 thread.enter_type = type_
-            return
+            return 0
         if thread is None:
             thread = self._thread(cursor.tid)
             if thread is None:
-                return
+                return 0
         thread.enter_type = type_
         thread.last_event = cursor.events
         if thread.enter is None:
@@ -560,12 +566,12 @@ class Engine:
         if kind == _MMAP_ENTER:
             if not cursor.load(None):
                 self._bad_event()
-                return
+                return 0
             self._mmap(thread, 4)
         elif kind == _CONNECT_ENTER:
             if not cursor.load(None):
                 self._bad_event()
-                return
+                return 0
             fds: FdTable = self.threads.fds(thread)
             if fds is not None:
                 fd: cython.longlong = cursor.long_param(0, -1)
@@ -583,7 +589,7 @@ class Engine:
                 thread = self._thread(cursor.tid)
             if thread is None:
                 self.unknown_threads += 1
-                return
+                return 0
         if thread is not None:
             thread.last_event = cursor.events
             if thread.enter is not None and thread.enter.type == thread.enter_type:
@@ -591,7 +597,7 @@ class Engine:
                     enter = thread.enter
         if not cursor.load(enter):
             self._bad_event()
-            return
+            return 0
         if kind == _READ:
             self._io(thread, _OP_READ)
         elif kind == _WRITE:
@@ -681,15 +687,15 @@ class Engine:
     def _data_op(self, thread, info, fd, op, res):
         """An operation on a known fd becomes part of a flow."""
         if (self.predicate is not None or self.container_only) and not self._passes(thread, info, fd, res):
-            return
+            return 0
         if info.is_ip():
             self.flows.net_op(thread, info, cython.cast(cython.int, fd), op, res, self.ts)
-            return
+            return 0
         if self.no_files:
-            return
+            return 0
         if info.type != 16 and info.type != 1:
             if self.file_only or (info.type != 2 and info.type != 8 and info.type != 7):
-                return
+                return 0
         self.flows.file_op(thread, info, cython.cast(cython.int, fd), op, res, self.ts)
 
     def _fd_op(self, thread, at, op):
@@ -699,7 +705,7 @@ class Engine:
         info: FdInfo
         if fds is None:
             self.unknown_threads += 1
-            return
+            return 0
         info = fds.get(fd)
         if info is not None:
             self._data_op(thread, info, fd, op, self.cursor.long_param(0, -1))
@@ -716,20 +722,20 @@ class Engine:
         at: cython.uint
         if thread.group is None:
             self.unknown_threads += 1
-            return
+            return 0
         fds = thread.group.fds
         if cursor.nparams == 0 or cursor.plen[0] == 0:
-            return
+            return 0
         fd = cursor.long_param(_FD_AT[type_], -1)
         res = cursor.long_param(0, -1)
         info = fds.get(fd)
         at = _TUPLE_AT[type_]
         if info is None:
             if res < 0 or (type_ != _SEND_X and type_ != _SENDTO_X and type_ != _SENDMSG_X):
-                return
+                return 0
             info = self._guess_socket(thread, fd, cursor.bytes_param(at))
             if info is None:
-                return
+                return 0
         if at and res >= 0 and cursor.nparams > at and cursor.plen[at] > 0:
             if not info.named or info.proto() != 6:
                 changed = self._update_peer(fds, fd, info, cursor.bytes_param(at))
@@ -752,7 +758,7 @@ class Engine:
         info: FdInfo
         if fds is None:
             self.unknown_threads += 1
-            return
+            return 0
         fd = self.cursor.long_param(source, -1)
         info = fds.get(fd)
         if info is not None:
@@ -770,10 +776,10 @@ class Engine:
         info: FdInfo
         if fds is None:
             self.unknown_threads += 1
-            return
+            return 0
         info = fds.get(fd)
         if info is None:
-            return
+            return 0
         self._data_op(thread, info, fd, _OP_CLOSE, res)
         if res >= 0:
             self.threads.fd_budget += 1
@@ -825,10 +831,10 @@ class Engine:
         entered: bytes
         info: FdInfo
         if fd < 0:
-            return
+            return 0
         if thread.group is None:
             self.unknown_threads += 1
-            return
+            return 0
         # The enter event's arguments are preferred: another thread may change the name's memory during the call.
         if type_ == _OPEN_X:
             name = cursor.str_param(1)
@@ -891,7 +897,7 @@ class Engine:
         fd: cython.longlong = self.cursor.long_param(fd_at, -1)
         info: FdInfo
         if fds is None or fd < 0:
-            return
+            return 0
         info = fds.get(fd)
         if info is not None and not info.is_ip():
             self._data_op(thread, info, fd, _OP_MMAP, 0)
@@ -902,10 +908,10 @@ class Engine:
         cursor: EventCursor = self.cursor
         type_: cython.uint = cursor.type
         if self.no_files:
-            return
+            return 0
         if thread.group is None:
             self.unknown_threads += 1
-            return
+            return 0
         if type_ == _MKDIR_2_X:
             self._write_file_event(thread, _OP_MKDIR, self._path(thread, -1, 1), 100, None)
         elif type_ == _MKDIRAT_X:
@@ -954,12 +960,12 @@ class Engine:
         new_oid: bytes = None
         if path is None:
             # Only the lost enter event knew the path.
-            return
+            return 0
         if (self.predicate is not None or self.container_only) and not self._passes(thread, None, -1, res):
-            return
+            return 0
         process = self.entities.process(thread, _REUP, self.ts)
         if process is None:
-            return
+            return 0
         oid: bytes = self.entities.file(thread, path, restype, _REUP if new_path is not None else _CREATED, self.ts).oid
         if new_path is not None:
             new_oid = self.entities.file(thread, new_path, restype, _CREATED, self.ts).oid
@@ -1031,7 +1037,7 @@ class Engine:
     def _connect_address(self, fds, fd, info, address):
         """The address that connect() was asked for."""
         if not address:
-            return
+            return 0
         info = fds.own(fd, info)
         if address[0] == 2 and len(address) >= 7:
             info.type = 3
@@ -1058,10 +1064,10 @@ class Engine:
         info: FdInfo
         if fds is None:
             self.unknown_threads += 1
-            return
+            return 0
         info = fds.get(fd)
         if info is None:
-            return
+            return 0
         if not entered:
             self._connect_address(fds, fd, info, cursor.bytes_param(3))
             info = fds.get(fd)
@@ -1083,7 +1089,7 @@ class Engine:
         tuple_: bytes = cursor.bytes_param(1)
         info: FdInfo
         if fd < 0 or not tuple_ or thread.group is None or tuple_[0] not in (1, 2, 10):
-            return
+            return 0
         info = FdInfo.__new__(FdInfo)
         info.name = b""
         info.l4proto = 2
@@ -1119,24 +1125,24 @@ class Engine:
         """Fill a missing address in from the machine's interfaces, as libsinsp guesses it."""
         if info.type == 3 and (info.sip == 0 or info.dip == 0):
             if not self.interfaces:
-                return
+                return 0
             guess: cython.uint = self._interface_for(info.dip if info.sip == 0 else info.sip)
             if info.sip == 0:
                 if guess == info.dip and info.sport == info.dport:
-                    return
+                    return 0
                 info.sip = guess
             else:
                 if guess == info.sip and info.sport == info.dport:
-                    return
+                    return 0
                 info.dip = guess
         elif info.type == 4 and info.sip6 is not None and info.dip6 is not None:
             empty = bytes(16)
             if (info.sip6 != empty and info.dip6 != empty) or not self.interfaces6:
-                return
+                return 0
             other = info.dip6 if info.sip6 == empty else info.sip6
             found = self._interface_for6(other)
             if found == other and info.sport == info.dport:
-                return
+                return 0
             if info.sip6 == empty:
                 info.sip6 = found
             else:
@@ -1294,7 +1300,7 @@ class Engine:
         group: Group = child.group
         child.env = model.env
         if group is None or model.group is None or group is model.group:
-            return
+            return 0
         group.cwd = model.group.cwd
         group.fds = self.threads.fork_fds(model.group, child.flags & _CLONE_FILES != 0)
 
@@ -1304,7 +1310,7 @@ class Engine:
         res: cython.longlong
         process: Process
         if cursor.nparams < 18 or cursor.plen[0] == 0:
-            return
+            return 0
         res = cursor.long_param(0, -1)
         if res == 0:
             thread = self._clone_child(thread)
@@ -1312,10 +1318,10 @@ class Engine:
             thread = self._clone_caller(thread, res)
         if thread is None or thread.group is None:
             self.unknown_threads += 1
-            return
+            return 0
         thread.last_event = cursor.events
         if (self.predicate is not None or self.container_only) and not self._passes(thread, None, -1, res):
-            return
+            return 0
         if (
             not self.proc_flow
             or (res == 0 and thread.is_leader())
@@ -1343,7 +1349,7 @@ class Engine:
     def _set_uid(self, thread, uid):
         """A thread's user changes, or is confirmed: then a name that is known stays. -1 changes nothing (setresuid(2))."""
         if uid == 0xFFFFFFFF:
-            return
+            return 0
         name: bytes = self.users.user(thread.container.id if thread.container is not None else b"", uid)
         if name is not None:
             thread.user = name
@@ -1354,7 +1360,7 @@ class Engine:
     def _set_gid(self, thread, gid):
         """The same for the group."""
         if gid == 0xFFFFFFFF:
-            return
+            return 0
         name: bytes = self.users.group(thread.container.id if thread.container is not None else b"", gid)
         if name is not None:
             thread.group_name = name
@@ -1517,12 +1523,12 @@ class Engine:
                         self.threads.remove(other)
         if thread.group is None:
             self.unknown_threads += 1
-            return
+            return 0
         if (self.predicate is not None or self.container_only) and not self._passes(thread, None, -1, res):
-            return
+            return 0
         process = self.entities.process(thread, _CREATED, self.ts)
         if process is None:
-            return
+            return 0
         if not self.entities.created:
             self.entities.modify(process, thread, self.ts)
         self._process_event(process, thread, _OP_EXEC, None, res)
@@ -1593,15 +1599,15 @@ class Engine:
             else:
                 self._set_gid(thread, cursor.uint_param(at, 0))
         if not is_uid or type_ == _SETREUID_X:
-            return
+            return 0
         if thread.group is None:
             self.unknown_threads += 1
-            return
+            return 0
         if (self.predicate is not None or self.container_only) and not self._passes(thread, None, -1, res):
-            return
+            return 0
         process = self.entities.process(thread, _REUP, self.ts)
         if process is None:
-            return
+            return 0
         if not self.entities.created:
             self.entities.modify(process, thread, self.ts)
         who: bytes = b""

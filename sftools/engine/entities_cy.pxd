@@ -18,15 +18,15 @@ cdef class Entities:
 
     cdef Process process(self, Thread thread, int state, unsigned long long ts)
     cdef Process _new_process(self, Thread thread, int state, unsigned long long ts)
-    cdef void _snapshot(self, Process process, Thread leader)
-    cdef void modify(self, Process process, Thread thread, unsigned long long ts)
-    cdef void write_process(self, Process process)
-    cdef void write_with_ancestors(self, Process process)
-    cdef void reup(self, Process process)
-    cdef void write_container(self, Container container)
-    cdef void mark_exited(self, Process process, unsigned long long now)
-    cdef void sweep(self, unsigned long long now)
+    cdef int _snapshot(self, Process process, Thread leader) except -1
+    cdef int modify(self, Process process, Thread thread, unsigned long long ts) except -1
+    cdef int write_process(self, Process process) except -1
+    cdef int write_with_ancestors(self, Process process) except -1
+    cdef int reup(self, Process process) except -1
+    cdef int write_container(self, Container container) except -1
+    cdef int mark_exited(self, Process process, unsigned long long now) except -1
+    cdef int sweep(self, unsigned long long now) except -1
     cdef File file(self, Thread thread, bytes path, int restype, int state, unsigned long long ts)
-    cdef void write_file(self, File file, int state, unsigned long long ts)
-    cdef void rotate(self)
-    cdef void _age(self)
+    cdef int write_file(self, File file, int state, unsigned long long ts) except -1
+    cdef int rotate(self) except -1
+    cdef int _age(self) except -1

@@ -237,7 +237,7 @@ class Entities:
     def write_container(self, container):
         """Write a container, its pod first, if this file lacks it or only had it without metadata."""
         if container.epoch == self.epoch and (container.written_complete or not container.complete):
-            return
+            return 0
         pod = container.pod
         if pod is not None and pod.epoch != self.epoch:
             pod.epoch = self.epoch

@@ -16,23 +16,24 @@ cdef class Flows:
     cdef readonly unsigned long long ipv6_left_out
     cdef readonly unsigned long long dropped
 
-    cdef void file_op(self, Thread thread, FdInfo info, int fd, int op, long long res, unsigned long long ts)
-    cdef void net_op(self, Thread thread, FdInfo info, int fd, int op, long long res, unsigned long long ts)
+    cdef int file_op(self, Thread thread, FdInfo info, int fd, int op, long long res, unsigned long long ts) except -1
+    cdef int net_op(self, Thread thread, FdInfo info, int fd, int op, long long res, unsigned long long ts) except -1
     cdef Flow _begin(self, Thread thread, Process process, int fd, object ident, tuple key, unsigned long long ts)
     cdef void _count(self, Flow flow, int op, long long res, unsigned long long ts) noexcept
-    cdef void _close(self, Flow flow, unsigned long long ts)
-    cdef void _truncate_peers(self, Process process, int fd, object ident, long long tid, unsigned long long ts)
-    cdef void _remove(self, Flow flow)
-    cdef void _append(self, Flow flow, unsigned long long now)
-    cdef void _unlink(self, Flow flow)
-    cdef void _write(self, Flow flow, unsigned long long ts, bint select)
+    cdef int _close(self, Flow flow, unsigned long long ts) except -1
+    cdef int _truncate_peers(self, Process process, int fd, object ident, long long tid, unsigned long long ts) except -1
+    cdef int _remove(self, Flow flow) except -1
+    cdef int _append(self, Flow flow, unsigned long long now) except -1
+    cdef int _unlink(self, Flow flow) except -1
+    cdef int _write(self, Flow flow, unsigned long long ts, bint select) except -1
     cdef bint _selected(self, Flow flow)
-    cdef void thread_exit(self, Process process, Thread thread, unsigned long long ts)
-    cdef void process_exit(self, Process process, unsigned long long ts)
-    cdef void count_thread(self, Process process, int op, long long res, unsigned long long ts)
-    cdef void write_process_flow(self, Process process, unsigned long long ts)
-    cdef void _pf_unlink(self, Process process)
-    cdef void _pf_append(self, Process process, unsigned long long now)
-    cdef void expire(self, unsigned long long ts)
-    cdef void finish(self, unsigned long long ts)
-    cdef void end_process_flow(self, Process process, unsigned long long ts)
+    cdef int thread_exit(self, Process process, Thread thread, unsigned long long ts) except -1
+    cdef int process_exit(self, Process process, unsigned long long ts) except -1
+    cdef int count_thread(self, Process process, int op, long long res, unsigned long long ts) except -1
+    cdef int write_process_flow(self, Process process, unsigned long long ts) except -1
+    cdef int _pf_unlink(self, Process process) except -1
+    cdef int _pf_append(self, Process process, unsigned long long now) except -1
+    cdef int expire(self, unsigned long long ts) except -1
+    cdef int finish(self, unsigned long long ts) except -1
+    cdef int end_process_flow(self, Process process, unsigned long long ts) except -1
+    cdef int forget(self) except -1

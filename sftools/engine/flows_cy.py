@@ -80,12 +80,12 @@ class Flows:
             and flow.file.epoch == self.entities.epoch
         ):
             self._count(flow, op, res, ts)
-            return
+            return 0
         if self.consume and op != OPEN:
-            return
+            return 0
         process = self.entities.process(thread, _REUP, ts)
         if process is None:
-            return
+            return 0
         file = info.file
         if file is None or file.gone or file.container is not thread.container or file.epoch != self.entities.epoch:
             file = self.entities.file(thread, info.name, info.restype(), _REUP, ts)
@@ -100,7 +100,7 @@ class Flows:
             flow.op_flags = op
             flow.open_flags = info.openflags
             self._write(flow, ts, True)
-            return
+            return 0
         key = (fd, thread.tid, file)
         flow = process.flows.get(key)
         if flow is None:
@@ -115,7 +115,7 @@ class Flows:
                 flow.ts = ts
                 flow.op_flags = CLOSE
                 self._write(flow, ts, True)
-                return
+                return 0
             flow = self._begin(thread, process, fd, file, key, ts)
             flow.file = file
             file.refs += 1
@@ -142,21 +142,21 @@ class Flows:
             and flow.process.epoch == self.entities.epoch
         ):
             self._count(flow, op, res, ts)
-            return
+            return 0
         if self.consume and (op == CLOSE or op == READ_RECV or op == WRITE_SEND):
-            return
+            return 0
         if info.role == 0 and info.sport == 0 and info.dport == 0:
             if info.sip6 is None and info.dip6 is None and info.sip == 0 and info.dip == 0:
                 # Never connected: there is nobody that a flow could be with.
-                return
+                return 0
         if info.type == 4 and self.encoder.version < 6:
             if not info.counted:
                 info.counted = True
                 self.ipv6_left_out += 1
-            return
+            return 0
         process = self.entities.process(thread, _REUP, ts)
         if process is None:
-            return
+            return 0
         if info.ident is None:
             if info.type == 4:
                 info.ident = (info.sip6, info.dip6, info.sport, info.dport)
@@ -187,7 +187,7 @@ class Flows:
             if op == CLOSE:
                 flow.op_flags = CLOSE
                 self._write(flow, ts, True)
-                return
+                return 0
         info.flow = flow
         self._count(flow, op, res, ts)
         if op == CLOSE:
@@ -260,10 +260,10 @@ class Flows:
         begun: list = []
         others: list = []
         if process.peers is None:
-            return
+            return 0
         peers = process.peers.get((fd, ident))
         if not peers:
-            return
+            return 0
         for item in peers.values():
             flow = cython.cast(Flow, item)
             if flow.tid != tid:
@@ -281,7 +281,7 @@ class Flows:
         """A thread that is not the main one exits: its flows end, and the other threads' on the same fds."""
         flow: Flow
         if not thread.flows:
-            return
+            return 0
         for network in (False, True):
             for item in list(thread.flows.values()):
                 flow = cython.cast(Flow, item)
@@ -295,7 +295,7 @@ class Flows:
         """The main thread exits: all flows of the process end, files first."""
         flow: Flow
         if not process.flows:
-            return
+            return 0
         for network in (False, True):
             for item in list(process.flows.values()):
                 flow = cython.cast(Flow, item)
@@ -309,7 +309,7 @@ class Flows:
         peers: dict
         process: Process = flow.process
         if not flow.alive:
-            return
+            return 0
         flow.alive = False
         process.flows.pop(flow.key, None)
         if process.peers is not None:
@@ -364,7 +364,7 @@ class Flows:
         """Write a flow that ends at ts, unless nothing happened in it."""
         process: Process = flow.process
         if flow.op_flags == 0 or flow.op_flags == TRUNCATE:
-            return
+            return 0
         if ts < cython.cast(cython.ulonglong, flow.ts):
             # The clock went back: no record ends before it starts.
             ts = flow.ts
@@ -374,9 +374,9 @@ class Flows:
                 _int32(flow.sip), flow.sport, _int32(flow.dip), flow.dport, flow.proto, flow.fd,
                 flow.r_ops, flow.w_ops, flow.r_bytes, flow.w_bytes, flow.sip6, flow.dip6,
             )
-            return
+            return 0
         if select and not self._selected(flow):
-            return
+            return 0
         self.encoder.file_flow(
             process.create_ts, process.pid, flow.ts, flow.tid, flow.op_flags, _int32(flow.open_flags), ts,
             flow.file.oid, flow.fd, flow.r_ops, flow.w_ops, flow.r_bytes, flow.w_bytes,
@@ -406,7 +406,7 @@ class Flows:
     def write_process_flow(self, process, ts):
         """Write a ProcessFlow that ends at ts, unless nothing happened in it."""
         if process.pf_flags == 0 or process.pf_flags == TRUNCATE:
-            return
+            return 0
         if ts < cython.cast(cython.ulonglong, process.pf_ts):
             ts = process.pf_ts
         self.encoder.process_flow(
@@ -516,6 +516,13 @@ class Flows:
                 process.pf_flags |= TRUNCATE
                 self.write_process_flow(process, ts)
                 self._pf_unlink(process)
+
+    def forget(self):
+        """Drop all open flows unwritten."""
+        while self.first is not None:
+            self._remove(self.first)
+        while self.pf_first is not None:
+            self._pf_unlink(self.pf_first)
 
 
 @cython.cfunc

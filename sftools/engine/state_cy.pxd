@@ -78,10 +78,10 @@ cdef class FdTable:
 
     cdef FdInfo get(self, long long fd)
     cdef bint put(self, long long fd, FdInfo info)
-    cdef void remove(self, long long fd)
+    cdef int remove(self, long long fd) except -1
     cdef FdTable copy(self)
     cdef FdInfo own(self, long long fd, FdInfo info)
-    cdef void close_on_exec(self)
+    cdef int close_on_exec(self) except -1
     cpdef list numbers(self)
 
 

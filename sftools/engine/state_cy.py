@@ -1,6 +1,7 @@
 """What the engine knows: threads, thread groups, fd tables, and the entities and flows of the output.
 
-Plain data with a few accessors; who changes it is in threads_cy, entities_cy, flows_cy and engine_cy.
+Plain data with a few accessors; who changes it is in threads_cy, entities_cy, flows_cy and engine_cy. The garbage
+collector does not look at these objects (no_gc): Threads and Flows break the cycles between them.
 Numbers of fd types: falcosecurity/libs scap_fd_type; of flags: sftools.scap.tables.
 """
 
@@ -104,12 +105,14 @@ class Container:
 
 
 @cython.final
+@cython.no_gc
 @cython.cclass
 class File:
     """A file entity of the output. `gone`: evicted from the table, must not be used again. `system`: under /proc and the like."""
 
 
 @cython.final
+@cython.no_gc
 @cython.cclass
 class FdInfo:
     """What an fd stands for. Shared between the tables of forked processes until one of them changes it (FdTable.own)."""
@@ -177,6 +180,7 @@ class FdInfo:
 
 
 @cython.final
+@cython.no_gc
 @cython.cclass
 class FdTable:
     """The open fds of a process (or of several, with CLONE_FILES)."""
@@ -268,6 +272,7 @@ class FdTable:
 
 
 @cython.final
+@cython.no_gc
 @cython.cclass
 class Thread:
     """A thread. Of a leader, exe, args, env and the ids are the process's. pid -1: known by tid only (`is_invalid`)."""
@@ -280,6 +285,7 @@ class Thread:
 
 
 @cython.final
+@cython.no_gc
 @cython.cclass
 class Group:
     """A thread group: what Linux calls a process."""
@@ -296,12 +302,14 @@ class Group:
 
 
 @cython.final
+@cython.no_gc
 @cython.cclass
 class Process:
     """A Process entity of the output, as it was when last written, with its open flows."""
 
 
 @cython.final
+@cython.no_gc
 @cython.cclass
 class Flow:
     """An open FileFlow or NetworkFlow."""

@@ -14,16 +14,18 @@ cdef class Threads:
     cdef Thread find(self, long long tid)
     cdef Thread make(self, long long tid)
     cdef bint add(self, Thread thread)
-    cdef void join_group(self, Thread thread)
-    cdef void remove(self, Thread thread)
+    cdef int join_group(self, Thread thread) except -1
+    cdef int remove(self, Thread thread) except -1
     cdef Thread parent(self, Thread thread)
     cdef Thread leader(self, Thread thread)
     cdef FdTable fds(self, Thread thread)
     cdef FdTable fork_fds(self, Group source, bint shared)
-    cdef void drop_fds(self, Group group)
+    cdef int drop_fds(self, Group group) except -1
     cdef Thread new_reaper(self, Thread thread)
-    cdef void reparent(self, Thread thread)
-    cdef void revive(self, Thread thread)
-    cdef void die(self, Thread thread)
-    cdef void make_room(self)
-    cdef void _forget(self, Thread thread)
+    cdef int reparent(self, Thread thread) except -1
+    cdef int revive(self, Thread thread) except -1
+    cdef int die(self, Thread thread) except -1
+    cdef int make_room(self) except -1
+    cdef int _forget(self, Thread thread) except -1
+    cdef int clear(self) except -1
+    cdef int _untie(self, Group group) except -1

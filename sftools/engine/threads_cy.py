@@ -99,7 +99,7 @@ class Threads:
         group: Group
         parent: Thread
         if thread.pid < 0 or thread.group is not None:
-            return
+            return 0
         group = self.groups.get(thread.pid)
         if group is None:
             group = Group(thread.pid)
@@ -112,10 +112,10 @@ class Threads:
         group.threads[thread.tid] = thread
         thread.group = group
         if thread.pid == 1:
-            return
+            return 0
         parent = self.find(thread.ptid)
         if parent is None or parent.is_invalid() or parent is thread:
-            return
+            return 0
         if parent.children is None:
             parent.children = set()
         parent.children.add(thread.tid)
@@ -202,7 +202,7 @@ class Threads:
         reaper: Thread = None
         child: Thread
         if not thread.children:
-            return
+            return 0
         if thread.reaper_tid > 0:
             reaper = self.find(thread.reaper_tid)
             if reaper is not None and (reaper.is_invalid() or reaper is thread):
@@ -230,7 +230,7 @@ class Threads:
         parent: Thread
         if group is None:
             self._forget(thread)
-            return
+            return 0
         if not thread.dead:
             self.die(thread)
         self.reparent(thread)
@@ -240,11 +240,28 @@ class Threads:
         if group.alive <= 0:
             for item in list(group.threads.values()):
                 self._forget(cython.cast(Thread, item))
-            group.threads.clear()
             if self.groups.get(group.pid) is group:
                 del self.groups[group.pid]
             self.drop_fds(group)
             self.on_remove(group)
+            self._untie(group)
+
+    def clear(self):
+        """Forget everything, so that nothing keeps itself alive in a cycle."""
+        for item in list(self.groups.values()):
+            self._untie(cython.cast(Group, item))
+        self.groups.clear()
+        self.by_tid.clear()
+        self.recent = [None] * _RECENT
+
+    def _untie(self, group):
+        """Break the cycles between a group that is gone and its threads."""
+        for item in group.threads.values():
+            cython.cast(Thread, item).group = None
+        group.threads.clear()
+        if group.leader is not None:
+            group.leader.group = None
+            group.leader = None
 
     def _forget(self, thread):
         parent: Thread = self.find(thread.ptid)

@@ -1,7 +1,8 @@
 """The fields: one table, from which the compiler, `--list-fields` and the documentation come.
 
-A getter is called with the engine and gives the field's value (filter/values.py says in which form) or None where the
-event has none. Names and meanings are those of falcosecurity/libs, userspace/libsinsp/sinsp_filtercheck_*.cpp.
+A getter is called with the engine and gives the field's value (filter/values.py says in which form), or None where the
+event has none. It must not raise: the engine calls it from C. Names and meanings are those of falcosecurity/libs,
+userspace/libsinsp/sinsp_filtercheck_*.cpp.
 """
 
 from __future__ import annotations
@@ -310,8 +311,9 @@ def _group_name(engine: Any) -> bytes:
 
 _CONTAINER_TYPES = {
     containers.CT_DOCKER: b"docker", containers.CT_LXC: b"lxc", containers.CT_LIBVIRT_LXC: b"libvirt-lxc",
-    containers.CT_MESOS: b"mesos", containers.CT_RKT: b"rkt", containers.CT_CUSTOM: b"podman", containers.CT_CRI: b"cri",
-    containers.CT_CONTAINERD: b"containerd", containers.CT_CRIO: b"cri-o", containers.CT_BPM: b"bpm",
+    containers.CT_MESOS: b"mesos", containers.CT_RKT: b"rkt", containers.CT_CUSTOM: b"podman",
+    containers.CT_CRI: b"cri", containers.CT_CONTAINERD: b"containerd",
+    containers.CT_CRIO: b"cri-o", containers.CT_BPM: b"bpm",
 }  # fmt: skip
 _TELL_PRIVILEGED = frozenset(
     {
@@ -422,20 +424,20 @@ def _shown(kind: int, address: Any) -> str:
 
 
 def _directory(info: Any) -> Any:
+    name = info.name or b""
     if info.type == FD_DIRECTORY:
-        return info.name
+        return name
     if info.type not in _FILES:
         return None
-    head, _, tail = info.name.rpartition(b"/")
+    head, _, tail = name.rpartition(b"/")
     return head + b"/" if head and not tail else head or b"/"
 
 
 def _filename(info: Any) -> Any:
     if info.type not in _FILES:
         return None
-    if b"/" not in info.name:
-        return b"/"
-    return info.name.rpartition(b"/")[2] or info.name
+    name = info.name or b""
+    return name.rpartition(b"/")[2] or name if b"/" in name else b"/"
 
 
 def _client_address(info: Any) -> Any:
@@ -578,7 +580,8 @@ FIELDS: tuple[Field, ...] = (
     Field("proc.cwd", TEXT, "working directory, with a slash at its end", get=_of_thread(_cwd)),
     Field("proc.tty", NUMBER, "controlling terminal; 0 without", get=lambda engine: engine.thread.tty),
     Field("proc.sid", NUMBER, "session id", get=lambda engine: engine.thread.sid),
-    Field("proc.vpgid", NUMBER, "process group id as seen in its pid namespace", get=lambda engine: engine.thread.vpgid),
+    Field("proc.vpgid", NUMBER, "process group id as seen in its pid namespace",
+          get=lambda engine: engine.thread.vpgid),
     Field("proc.is_sid_leader", BOOL, "whether it leads its session",
           get=lambda engine: engine.thread.sid == engine.thread.vpid),
     Field("proc.is_vpgid_leader", BOOL, "whether it leads its process group",
@@ -606,17 +609,19 @@ FIELDS: tuple[Field, ...] = (
     Field("container.image", TEXT, "image and tag", get=_of_container(_image_name)),
     Field("container.image.repository", TEXT, "image without its tag",
           get=_of_container(lambda container: _image(container)[0] or None)),
-    Field("container.image.tag", TEXT, "the image's tag", get=_of_container(lambda container: _image(container)[1] or None)),
+    Field("container.image.tag", TEXT, "the image's tag",
+          get=_of_container(lambda container: _image(container)[1] or None)),
     Field("container.image.id", TEXT, "the image's id", get=_of_container(lambda container: container.imageid or None)),
-    Field("container.type", TEXT, "docker, containerd, cri-o, podman (and all without a number in SysFlow), ...; host outside",
+    Field("container.type", TEXT, "docker, containerd, cri-o, lxc, ...; podman, also where none of them; host outside",
           get=_of_container(lambda container: _CONTAINER_TYPES.get(container.type), b"host")),
-    Field("container.privileged", BOOL, "whether the container is privileged, where its engine tells", get=_of_container(_privileged)),
+    Field("container.privileged", BOOL, "whether the container is privileged, where its engine tells",
+          get=_of_container(_privileged)),
     Field("k8s.pod.name", TEXT, "name of the container's pod", get=_of_pod(lambda pod: pod.name)),
     Field("k8s.pod.id", TEXT, "id of the container's pod", get=_of_pod(lambda pod: pod.id)),
     Field("k8s.pod.label", TEXT, "the pod's label of that name", argument=Argument.NAME, bind=_pod_label),
     Field("k8s.ns.name", TEXT, "namespace of the container's pod", get=_of_pod(lambda pod: pod.namespace)),
     Field("fd.num", NUMBER, "number of the fd that the event is about", get=_fd_number),
-    Field("fd.type", TEXT, "file, directory, ipv4, ipv6, unix, pipe, event, signalfd, eventpoll, inotify, timerfd, memfd, ...",
+    Field("fd.type", TEXT, "file, directory, ipv4, ipv6, unix, pipe, event, signalfd, eventpoll, inotify, memfd, ...",
           get=_of_fd(lambda info: _TYPE_NAMES.get(info.type, b"<NA>"))),
     Field("fd.typechar", TEXT, "the same as a character: f, d, 4, 6, u, p, e, s, l, i, t, m, ...",
           get=_of_fd(lambda info: _TYPE_CHARS.get(info.type, b"o"))),

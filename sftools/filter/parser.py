@@ -45,9 +45,11 @@ def parse(text: str) -> Expression:
     try:
         tree: Expression = _parser().parse(text)
     except UnexpectedCharacters as error:
-        raise _unexpected(text, error.pos_in_stream, set(error.allowed or ())) from None
+        raise _unexpected(text, error.pos_in_stream or 0, set(error.allowed or ())) from None
     except UnexpectedToken as error:
-        at = len(text) if error.token.type == "$END" else error.token.start_pos
+        at = error.token.start_pos
+        if at is None or error.token.type == "$END":
+            at = len(text)
         raise _unexpected(text, at, set(error.expected)) from None
     except _Fault as fault:
         raise FilterError(fault.cause, text, fault.at + 1) from None
@@ -77,7 +79,7 @@ def _grammar() -> str:
 
 
 class _Builder:
-    """Makes the tree's nodes while lark reduces, so that no deep tree is ever walked: methods are named as the rules."""
+    """Makes the nodes while lark reduces, so that no deep tree is ever walked. A method has its rule's name."""
 
     def check(self, children: list[Any]) -> Check:
         (name, argument), operator, *rest = children
@@ -147,14 +149,14 @@ def _unexpected(text: str, at: int, expected: set[str]) -> FilterError:
         else:
             cause = "a field, 'not' or '(' expected"
     elif "COMPARE" in expected:
-        names = [*BY_NAME]
-        near = difflib.get_close_matches(word, names, 1)
+        near = difflib.get_close_matches(word, BY_NAME, 1)
+        one_of = f"one of {' '.join(BY_NAME)} expected"
         if word.startswith("["):
             cause = "an argument is text in brackets: [2], [NAME] or ['a b']"
         elif word.isalpha():
-            cause = f"unknown operator {word!r}" + (f" ({near[0]}?)" if near else f": one of {' '.join(names)} expected")
+            cause = f"unknown operator {word!r}" + (f" ({near[0]}?)" if near else f": {one_of}")
         else:
-            cause = f"an operator expected: one of {' '.join(names)}"
+            cause = f"an operator expected: {one_of}"
     elif "QUOTED" in expected:
         cause = "a value expected" + ("" if "RPAR" not in expected else " or ')'")
     elif "LPAR" in expected:
@@ -162,5 +164,6 @@ def _unexpected(text: str, at: int, expected: set[str]) -> FilterError:
     elif "COMMA" in expected:
         cause = "',' or ')' expected"
     else:
-        cause = "'and', 'or' or ')' expected" if "RPAR" in expected else "'and' or 'or' expected"
+        # A complete filter may only not end because of an open parenthesis.
+        cause = "'and' or 'or' expected" if word else "')' expected"
     return FilterError(cause, text, at + 1)

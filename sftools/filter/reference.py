@@ -5,8 +5,7 @@ from __future__ import annotations
 from sftools.filter.fields import FIELDS, Argument, Field
 from sftools.filter.operators import OPERATORS, Takes
 
-_INTRODUCTION = """\
-# Filters
+_INTRODUCTION = r"""# Filters
 
 `-f` takes a condition in the language of [Falco's rules](https://falco.org/docs/rules/conditions/). Records are made of
 the events for which it is true. The other events still change what is known of threads, files and sockets, so a filter
@@ -19,18 +18,18 @@ never breaks the paths and parents of what is left.
 
 `and` binds closer than `or`, `not` closer than `and`; parentheses group. The three words may be written in capitals.
 
-A value stands in quotes, single or double, or bare when it has no blank, quote, comma, `=` or parenthesis in it. In quotes
-`\\\\`, `\\"`, `\\'`, `\\/`, `\\n`, `\\r`, `\\t`, `\\b` and `\\f` are escapes. Numbers are decimal or hexadecimal (`0x1f`) and may be
-negative. Texts are compared byte by byte.
+A value stands in quotes, single or double, or bare where it has no blank, quote, comma, `=` or parenthesis in it. In
+quotes, `\\`, `\"`, `\'`, `\/`, `\n`, `\r`, `\t`, `\b` and `\f` are escapes. Numbers are decimal or hexadecimal (`0x1f`)
+and may be negative. Texts are compared byte by byte.
 
-**Fields that are absent** (a file's address, the parent of a process that nothing tells of) make every operator
+**A field that is absent** (the address of a file, the parent of a process that nothing tells of) makes every operator
 false, also `!=`; `not` of it is then true. So `fd.sip != 10.0.0.1` asks for a server address that is another one, and
 `not fd.sip = 10.0.0.1` also takes what has no server address. `exists` tells the two apart.
 
-Fields with **several values** are true if one of them fits. `fd.ip`, `fd.net` and `fd.port` with `!=` ask that both ends
-differ; the ancestors' fields with `!=` ask for one ancestor that differs, as Falco does.
+A field with **several values** is true if one of them fits. `fd.ip`, `fd.net` and `fd.port` with `!=` ask that both
+ends differ; the ancestors' fields with `!=` ask for one ancestor that differs, as in Falco.
 
-Networks (`10.0.0.0/8`, `fd00::/8`) may stand wherever an address may. IPv4 addresses that a socket has in IPv6 form are IPv4.
+Networks (`10.0.0.0/8`, `fd00::/8`) may stand wherever an address may. IPv4 addresses in IPv6 form are IPv4.
 
 A filter that is wrong is refused before anything is read, with the place.
 
@@ -43,18 +42,18 @@ A filter that is wrong is refused before anything is read, with the place.
 _DIFFERENCES = """
 ## Where this is not Falco
 
-- `regex`, the transformers (`tolower()`, `toupper()`, `b64()`, `basename()`, `val()`), and macros and lists of rule files
-  are refused with a reason. `+(a|b)` and its like in globs are refused, too.
-- `fd.lip`, `fd.rip`, `fd.lport`, `fd.rport`, `fd.lnet`, `fd.rnet` and `fd.is_server` go by the role that the process had when
-  the connection was made; Falco compares with the machine's addresses, and takes the client's side of a connection
-  within the machine for the local one in both processes.
-- `fd.dip` and `fd.dport` are another name for `fd.sip` and `fd.sport`: the address a connection goes to is the server's.
-- `fd.proto` and its kin do not exist, as they ask the converting machine for names of ports.
+- `regex`, the transformers (`tolower()`, `toupper()`, `b64()`, `basename()`, `val()`), and macros and lists of rule
+  files are refused with a reason. `+(a|b)` and its like in globs are refused, too.
+- `fd.lip`, `fd.rip`, `fd.lport`, `fd.rport`, `fd.lnet`, `fd.rnet` and `fd.is_server` go by the role that the process
+  had when the connection was made. Falco compares with the machine's addresses, so that both processes of a connection
+  within the machine have the client's side as their own.
+- `fd.dip` and `fd.dport` are another name for `fd.sip` and `fd.sport`: a connection goes to its server.
+- `fd.proto` and its kin do not exist: names of ports would be the converting machine's.
 - `evt.time`, `evt.datetime` and `evt.time.iso8601` are in UTC.
 - `<` and its kin also compare texts. `bcontains` and `bstartswith` work on all texts.
-- System calls that captures record without an event of their own (`evt.type = getpid`) make no records, so conditions on
-  them are accepted and never true.
-- `mmap` counts where it begins (`evt.dir = >`), as that is where its record is made.
+- Any name may be compared with `evt.type`. System calls that are recorded without an event of their own (`getpid`) make
+  no records, so nothing is found by them.
+- `mmap` is seen where it begins (`evt.dir = >`) if that was recorded: its record is made there.
 """
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 
 BARE = r"[^()\"'=, \t\n\r\f\v\b]+"
 """A value that needs no quotes (falcosecurity/libs filter/parser.cpp, RGX_BARESTR)."""
@@ -18,7 +19,7 @@ class Word:
     """A value as written, quotes and escapes resolved."""
 
     text: str
-    at: int = field(default=0, compare=False)
+    at: int = attribute(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Check:
     argument: Word | None
     operator: str
     values: tuple[Word, ...] = ()
-    at: int = field(default=0, compare=False)
-    operator_at: int = field(default=0, compare=False)
+    at: int = attribute(default=0, compare=False)
+    operator_at: int = attribute(default=0, compare=False)
 
     @property
     def depth(self) -> int:
@@ -40,7 +41,7 @@ class Check:
 @dataclass(frozen=True, slots=True)
 class Not:
     operand: Expression
-    depth: int = field(init=False, compare=False)
+    depth: int = attribute(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", 1 + self.operand.depth)
@@ -49,7 +50,7 @@ class Not:
 @dataclass(frozen=True, slots=True)
 class And:
     operands: tuple[Expression, ...]
-    depth: int = field(init=False, compare=False)
+    depth: int = attribute(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", _depth(self.operands))
@@ -58,7 +59,7 @@ class And:
 @dataclass(frozen=True, slots=True)
 class Or:
     operands: tuple[Expression, ...]
-    depth: int = field(init=False, compare=False)
+    depth: int = attribute(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", _depth(self.operands))

@@ -1,7 +1,7 @@
 """The types of fields: how their values are written, and how they are held when compared.
 
-TEXT is bytes, as the capture has them. NUMBER is an int. BOOL is a bool. ADDRESS is an IPv4 address as FdInfo has it (an int, read
-little-endian from network order) or an IPv6 address of 16 bytes; as a value in a filter also a network.
+TEXT is bytes, as the capture has them. NUMBER is an int. BOOL is a bool. ADDRESS is an IPv4 address as FdInfo has it
+(an int, read little-endian from network order) or an IPv6 address of 16 bytes; as a value in a filter also a network.
 """
 
 from __future__ import annotations

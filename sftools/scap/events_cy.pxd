@@ -59,7 +59,7 @@ cdef class EventCursor:
     cpdef int advance(self) except -1
     cpdef bytes body(self)
     cdef bint load(self, SavedEvent enter)
-    cdef void save(self, SavedEvent into)
+    cdef int save(self, SavedEvent into) except -1
     cdef unsigned int uint_param(self, unsigned int i, unsigned int default) noexcept
     cdef long long long_param(self, unsigned int i, long long default) noexcept
     cdef bytes bytes_param(self, unsigned int i)
@@ -68,4 +68,4 @@ cdef class EventCursor:
     cdef int open_event(self, Py_ssize_t at, Py_ssize_t size, unsigned int kind)
     cdef bint plausible(self, Py_ssize_t at, int chain) except -1
     cdef bint resync(self) except -1
-    cdef void report(self, unsigned long long offset, str cause)
+    cdef int report(self, unsigned long long offset, str cause) except -1

@@ -1,0 +1,1 @@
+"""Joined records to text: rows.py has the fields, and there is one file for each output format."""
