@@ -2,4 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sftools.libsysflow import convert
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "convert"]
+
+
+def __getattr__(name: str) -> object:
+    # Imported when asked for: a command's --help does not wait for the engine.
+    if name == "convert":
+        from sftools.libsysflow import convert
+
+        return convert
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

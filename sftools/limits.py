@@ -21,6 +21,10 @@ MAX_EVENT_PARAMS = 32
 MAX_EXPANSION = 1100
 FREE_EXPANSION_BYTES = 64 * MIB
 
+# Compressed input of millions of empty frames, each of which takes time and gives nothing. Compressing what cannot be
+# compressed adds less than 1 % to it.
+MAX_EMPTY_BYTES = MIB
+
 # A zstd or lz4 frame whose header asks for a window of gigabytes.
 MAX_WINDOW_BYTES = 128 * MIB
 
@@ -48,13 +52,17 @@ MAX_PROCESSES = 131_072
 MAX_CONTAINERS = 4096
 MAX_USERS = 65_536
 
+# Flows on one fd of one process, by threads and files: a capture in which an fd is opened on ever other files and never
+# closed makes each look-up walk all of them. Past this the oldest is exported and dropped.
+MAX_FLOWS_PER_FD = 1024
+
 # Flows that never close. The oldest is exported, as after 30 s, and dropped.
 MAX_FLOWS = 262_144
 
 # Avro IDL
 
 # A file, or files that import each other, without end. SysFlow's own IDL is 20 KiB in all.
-MAX_IDL_BYTES = MIB
+MAX_IDL_BYTES = 512 * KIB
 MAX_IDL_FILES = 1024
 
 # array<array<array<..., [[[[..., records that contain records, imports of imports: to exhaust the stack of this

@@ -68,9 +68,11 @@ def read_trace(path: str) -> Iterator[Record]:
     with ExitStack() as stack:
         try:
             file = sys.stdin.buffer if path == "-" else stack.enter_context(open(path, "rb"))
-            yield from _records(_Input(file, path))
+            yield from _records(_Input(file, "stdin" if path == "-" else path))
         except OSError as error:
             raise InputError(path, error.strerror or str(error)) from None
+        except ValueError:
+            raise InputError(repr(path), "is no file name: it contains a NUL byte") from None
 
 
 def _records(source: _Input) -> Iterator[Record]:

@@ -8,7 +8,7 @@ cdef class Encoder:
     cdef Py_ssize_t size
     cdef Py_ssize_t begin
     cdef unsigned long long block_count
-    cdef readonly list counts
+    cdef unsigned long long tally[16]
 
     cdef int reserve(self, Py_ssize_t need) except -1
     cdef void put_long(self, long long value) noexcept

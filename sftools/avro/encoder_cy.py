@@ -8,6 +8,9 @@ try:
 except ModuleNotFoundError:
     from sftools import cython_standin as cython
 
+if cython.compiled:
+    from cython.cimports.libc.string import memcpy
+
 from sftools.avro.text import to_avro
 from sftools.schema.objtypes import BRANCHES
 
@@ -36,7 +39,6 @@ class Encoder:
     sink: called with (bytes of a block, number of records) when a block is full and at flush().
     tap: called with the bytes of each single record (a bare Avro datum of the union record), or None.
     version: 5, or 6, which appends the IPv6 addresses to NetworkFlow.
-    counts: records encoded so far, by union branch.
     """
 
     def __init__(self, sink, version: int, tap=None):
@@ -48,7 +50,8 @@ class Encoder:
         self.size = 0
         self.begin = 0
         self.block_count = 0
-        self.counts = [0] * len(BRANCHES)
+        if not cython.compiled:
+            self.tally = [0] * 16
         self._rebase()
 
     def _rebase(self):
@@ -56,6 +59,12 @@ class Encoder:
             self.base = cython.cast(cython.pointer[cython.uchar], cython.cast(cython.pointer[cython.char], self.room))
         else:
             self.base = self.room
+
+    @property
+    def counts(self) -> list:
+        """Records encoded so far, by union branch."""
+        i: cython.int
+        return [self.tally[i] for i in range(len(BRANCHES))]
 
     def reserve(self, need):
         """Make room for `need` more bytes."""
@@ -86,12 +95,10 @@ class Encoder:
 
     def put_raw(self, value):
         n: cython.Py_ssize_t = len(value)
-        i: cython.Py_ssize_t
         self.reserve(n + _RECORD_ROOM)
         if cython.compiled:
             source: cython.pointer[cython.const[cython.uchar]] = value
-            for i in range(n):
-                self.base[self.size + i] = source[i]
+            memcpy(self.base + self.size, source, n)
         else:
             self.room[self.size : self.size + n] = value
         self.size += n
@@ -121,7 +128,7 @@ class Encoder:
 
     def done(self, branch):
         """A record is complete."""
-        self.counts[branch] += 1
+        self.tally[branch] += 1
         self.block_count += 1
         if self.tap is not None:
             self.tap(bytes(self.room[self.begin : self.size]))

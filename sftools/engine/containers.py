@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
-import orjson
-
 from sftools.limits import MAX_CONTAINERS
 
 CT_DOCKER, CT_LXC, CT_LIBVIRT_LXC, CT_MESOS, CT_RKT, CT_CUSTOM, CT_CRI, CT_CONTAINERD, CT_CRIO, CT_BPM = range(10)
@@ -117,6 +115,8 @@ def _address(value: Any) -> list[int]:
 
 def from_json(raw: bytes) -> ContainerFacts | None:
     """The facts of a PPME_CONTAINER_JSON event; None where it is no JSON of that form (cut, hostile)."""
+    import orjson  # here, for captures without containers start without it
+
     try:
         doc = orjson.loads(raw)
     except orjson.JSONDecodeError:

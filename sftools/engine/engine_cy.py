@@ -299,7 +299,9 @@ class Engine:
         self.entities = Entities(self.encoder, self.threads)
         self.threads.on_remove = self.entities.forget_group
         self.entities.epoch = epoch
-        self.flows = Flows(self.encoder, self.entities, self.file_read_mode, self.consume)
+        self.flows = Flows(
+            self.encoder, self.entities, self.file_read_mode, self.consume, not self.proc_flow
+        )
         self.flows.ipv6_left_out = left_out
         self.flows.dropped = dropped
         self.server_ports = set()

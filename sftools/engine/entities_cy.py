@@ -1,7 +1,11 @@
 """Entities of the output: each written lazily, before the first record of a file that refers to it."""
 
 from collections import deque
-from hashlib import sha1
+
+try:
+    from _sha1 import sha1  # hashlib's own; hashlib would load OpenSSL, which takes as long as a small capture
+except ImportError:
+    from hashlib import sha1
 
 try:
     import cython
@@ -78,7 +82,7 @@ class Entities:
         if process is not None and process.epoch == self.epoch:
             return process
         leader = group.leader if group.leader is not None else thread
-        if process is not None and (process.flows or process.counting):
+        if process is not None and (process.open_flows or process.counting):
             process.state = REUP
             process.container = thread.container
         else:
@@ -99,7 +103,7 @@ class Entities:
             parent = above.group.process
             if parent is not None and parent.epoch == self.epoch:
                 break
-            if parent is None or not (parent.flows or parent.counting):
+            if parent is None or not (parent.open_flows or parent.counting):
                 parent = self._new_process(above, REUP, ts)
             else:
                 parent.state = REUP
@@ -126,7 +130,7 @@ class Entities:
         process.env = _strings(leader.env)
         process.tty = leader.tty != 0
         process.container = thread.container
-        process.flows = {}
+        process.flows = []
         self._snapshot(process, leader)
         if above is not None and not above.is_invalid():
             if above.group.leader is not None:

@@ -8,6 +8,7 @@ cdef class Flows:
     cdef Entities entities
     cdef int file_read_mode
     cdef bint consume
+    cdef bint by_thread
     cdef Flow first
     cdef Flow last
     cdef Process pf_first
@@ -18,10 +19,17 @@ cdef class Flows:
 
     cdef int file_op(self, Thread thread, FdInfo info, int fd, int op, long long res, unsigned long long ts) except -1
     cdef int net_op(self, Thread thread, FdInfo info, int fd, int op, long long res, unsigned long long ts) except -1
-    cdef Flow _begin(self, Thread thread, Process process, int fd, object ident, tuple key, unsigned long long ts)
+    cdef Flow _head(self, Process process, int fd)
+    cdef int _set_head(self, Process process, int fd, Flow flow) except -1
+    cdef Flow _find(self, Process process, int fd, long long tid, File file, object ident)
+    cdef list _flows(self, Process process)
+    cdef int _export_early(self, Flow flow) except -1
+    cdef Flow _begin(self, Thread thread, Process process, int fd, unsigned long long ts)
     cdef void _count(self, Flow flow, int op, long long res, unsigned long long ts) noexcept
     cdef int _close(self, Flow flow, unsigned long long ts) except -1
-    cdef int _truncate_peers(self, Process process, int fd, object ident, long long tid, unsigned long long ts) except -1
+    cdef int _truncate_peers(
+        self, Process process, int fd, File file, object ident, long long tid, unsigned long long ts
+    ) except -1
     cdef int _remove(self, Flow flow) except -1
     cdef int _append(self, Flow flow, unsigned long long now) except -1
     cdef int _unlink(self, Flow flow) except -1

@@ -14,7 +14,7 @@ else:
     from sftools.engine.entities_cy import Entities
     from sftools.engine.state_cy import FdInfo, File, Flow, Process, Thread
 
-from sftools.limits import MAX_FLOWS
+from sftools.limits import MAX_FLOWS, MAX_FLOWS_PER_FD
 from sftools.schema import opflags
 
 CLONE = cython.declare(cython.int, opflags.OP_CLONE)
@@ -32,6 +32,9 @@ _REUP = cython.declare(cython.int, 2)
 _RDONLY = cython.declare(cython.uint, 1)  # PPM_O_RDONLY; PPM_O_RDWR has the bit too, as in the existing collector
 _MOST = cython.declare(cython.longlong, 0x7FFFFFFFFFFFFFFF)
 _MAX_FLOWS = cython.declare(cython.longlong, MAX_FLOWS)
+_MAX_PER_FD = cython.declare(cython.int, MAX_FLOWS_PER_FD)
+# Flows on fds below this are found in a list, on others in a dict.
+_NEAR = cython.declare(cython.int, 1024)
 
 # Seconds after which a flow is exported, and after which one without activity is dropped instead.
 _EXPORT = cython.declare(cython.ulonglong, 30)
@@ -44,14 +47,16 @@ class Flows:
     """The open flows, in the order of their last export, and the process flows.
 
     file_read_mode: 0 all file reads, 1 none, 2 those outside of system directories. consume: an open file is one record.
+    by_thread: a thread's exit ends its flows (so they are kept by thread too).
     ipv6_left_out: connections that schema version 5 cannot express. dropped: flows exported early for want of room.
     """
 
-    def __init__(self, encoder: Encoder, entities: Entities, file_read_mode: int, consume: bool):
+    def __init__(self, encoder: Encoder, entities: Entities, file_read_mode: int, consume: bool, by_thread: bool):
         self.encoder = encoder
         self.entities = entities
         self.file_read_mode = file_read_mode
         self.consume = consume
+        self.by_thread = by_thread
         self.first = None
         self.last = None
         self.pf_first = None
@@ -67,7 +72,6 @@ class Flows:
         process: Process
         file: File
         flow: Flow = info.flow
-        key: tuple
         if (
             flow is not None
             and flow.alive
@@ -101,12 +105,11 @@ class Flows:
             flow.open_flags = info.openflags
             self._write(flow, ts, True)
             return 0
-        key = (fd, thread.tid, file)
-        flow = process.flows.get(key)
+        flow = self._find(process, fd, thread.tid, file, None)
         if flow is None:
             if op == CLOSE:
                 # Nothing but the close was seen.
-                self._truncate_peers(process, fd, file, thread.tid, ts)
+                self._truncate_peers(process, fd, file, None, thread.tid, ts)
                 flow = Flow.__new__(Flow)
                 flow.process = process
                 flow.tid = thread.tid
@@ -116,7 +119,7 @@ class Flows:
                 flow.op_flags = CLOSE
                 self._write(flow, ts, True)
                 return 0
-            flow = self._begin(thread, process, fd, file, key, ts)
+            flow = self._begin(thread, process, fd, ts)
             flow.file = file
             file.refs += 1
         info.flow = flow
@@ -131,7 +134,6 @@ class Flows:
         """An operation on an IP socket."""
         process: Process
         flow: Flow = info.flow
-        key: tuple
         if (
             flow is not None
             and flow.alive
@@ -162,19 +164,19 @@ class Flows:
                 info.ident = (info.sip6, info.dip6, info.sport, info.dport)
             else:
                 info.ident = (info.sip, info.dip, info.sport, info.dport)
-        key = (fd, thread.tid, info.ident)
-        flow = process.flows.get(key)
+        flow = self._find(process, fd, thread.tid, None, info.ident)
         if flow is None:
             if op == CLOSE:
-                self._truncate_peers(process, fd, info.ident, thread.tid, ts)
+                self._truncate_peers(process, fd, None, info.ident, thread.tid, ts)
                 flow = Flow.__new__(Flow)
                 flow.process = process
                 flow.tid = thread.tid
                 flow.fd = fd
                 flow.ts = ts
             else:
-                flow = self._begin(thread, process, fd, info.ident, key, ts)
+                flow = self._begin(thread, process, fd, ts)
             flow.network = True
+            flow.ident = info.ident
             if info.type == 4:
                 flow.sip6 = info.sip6 if info.sip6 is not None else bytes(16)
                 flow.dip6 = info.dip6 if info.dip6 is not None else bytes(16)
@@ -194,17 +196,82 @@ class Flows:
             info.flow = None
             self._close(flow, ts)
 
-    def _begin(self, thread, process, fd, ident, key, ts):
+    def _head(self, process, fd):
+        """The flows of a process on an fd: the newest, the others behind it by fd_next."""
+        if 0 <= fd < len(process.flows):
+            return cython.cast(Flow, process.flows[fd])
+        if process.far_flows is not None:
+            return process.far_flows.get(fd)
+        return None
+
+    def _set_head(self, process, fd, flow):
+        if 0 <= fd < _NEAR:
+            while len(process.flows) <= fd:
+                process.flows.append(None)
+            process.flows[fd] = flow
+            return 0
+        if process.far_flows is None:
+            process.far_flows = {}
+        if flow is None:
+            process.far_flows.pop(fd, None)
+        else:
+            process.far_flows[fd] = flow
+        return 0
+
+    def _find(self, process, fd, tid, file, ident):
+        """The open flow of a thread on an fd and file, or connection; None where there is none."""
+        flow: Flow = self._head(process, fd)
+        while flow is not None:
+            if flow.tid == tid and flow.file is file and (file is not None or flow.ident == ident):
+                return flow
+            flow = flow.fd_next
+        return None
+
+    def _flows(self, process):
+        """All open flows of a process, in the order of their start."""
+        found: list = []
+        flow: Flow
+        for item in process.flows:
+            flow = cython.cast(Flow, item)
+            while flow is not None:
+                found.append(flow)
+                flow = flow.fd_next
+        if process.far_flows is not None:
+            for item in process.far_flows.values():
+                flow = cython.cast(Flow, item)
+                while flow is not None:
+                    found.append(flow)
+                    flow = flow.fd_next
+        found.sort(key=_start)
+        return found
+
+    def _export_early(self, flow):
+        """Make room: a flow ends before its time."""
+        self.dropped += 1
+        self.entities.reup(flow.process)
+        if flow.file is not None and flow.file.epoch != self.entities.epoch:
+            self.entities.write_file(flow.file, _REUP, flow.last)
+        flow.op_flags |= TRUNCATE
+        self._write(flow, flow.last, True)
+        self._remove(flow)
+        return 0
+
+    def _begin(self, thread, process, fd, ts):
         """A new flow, in all the tables."""
         flow: Flow
-        other: Flow
+        head: Flow
+        oldest: Flow
+        steps: cython.int = 0
         if self.open >= _MAX_FLOWS:
-            other = self.first
-            self.dropped += 1
-            self.entities.reup(other.process)
-            other.op_flags |= TRUNCATE
-            self._write(other, ts, True)
-            self._remove(other)
+            self._export_early(self.first)
+        head = self._head(process, fd)
+        oldest = head
+        while oldest is not None and oldest.fd_next is not None:
+            oldest = oldest.fd_next
+            steps += 1
+        if steps >= _MAX_PER_FD:
+            self._export_early(oldest)
+            head = self._head(process, fd)
         flow = Flow.__new__(Flow)
         flow.alive = True
         flow.process = process
@@ -212,22 +279,15 @@ class Flows:
         flow.tid = thread.tid
         flow.fd = fd
         flow.ts = ts
-        flow.key = key
-        flow.ident = ident
-        process.flows[key] = flow
-        if process.peers is None and not thread.is_leader():
-            # From the second thread on: which threads have flows on the same fd and file or connection.
-            process.peers = {}
-            for item in process.flows.values():
-                other = cython.cast(Flow, item)
-                if other is not flow:
-                    process.peers.setdefault((other.fd, other.ident), {})[other.tid] = other
-        if process.peers is not None:
-            process.peers.setdefault((fd, ident), {})[thread.tid] = flow
-        if not thread.is_leader():
+        flow.fd_next = head
+        if head is not None:
+            head.fd_prev = flow
+        self._set_head(process, fd, flow)
+        process.open_flows += 1
+        if self.by_thread and not thread.is_leader():
             if thread.flows is None:
                 thread.flows = {}
-            thread.flows[key] = flow
+            thread.flows[flow] = None
         self.open += 1
         self._append(flow, ts // _SECOND)
         return flow
@@ -249,28 +309,27 @@ class Flows:
 
     def _close(self, flow, ts):
         """Write and forget a flow whose fd was closed, after the other threads' flows on it."""
-        self._truncate_peers(flow.process, flow.fd, flow.ident, flow.tid, ts)
+        self._truncate_peers(flow.process, flow.fd, flow.file, flow.ident, flow.tid, ts)
         self._write(flow, ts, True)
         self._remove(flow)
 
-    def _truncate_peers(self, process, fd, ident, tid, ts):
+    def _truncate_peers(self, process, fd, file, ident, tid, ts):
         """Write and forget what other threads of the process have open on the same: those that opened it first."""
-        peers: dict
-        flow: Flow
-        begun: list = []
-        others: list = []
-        if process.peers is None:
-            return 0
-        peers = process.peers.get((fd, ident))
-        if not peers:
-            return 0
-        for item in peers.values():
-            flow = cython.cast(Flow, item)
-            if flow.tid != tid:
+        flow: Flow = self._head(process, fd)
+        begun: list = None
+        others: list = None
+        while flow is not None:
+            if flow.tid != tid and flow.file is file and (file is not None or flow.ident == ident):
+                if begun is None:
+                    begun = []
+                    others = []
                 if flow.op_flags & (ACCEPT | CONNECT if flow.network else OPEN):
                     begun.append(flow)
                 else:
                     others.append(flow)
+            flow = flow.fd_next
+        if begun is None:
+            return 0
         for item in begun + others:
             flow = cython.cast(Flow, item)
             flow.op_flags |= TRUNCATE
@@ -283,10 +342,10 @@ class Flows:
         if not thread.flows:
             return 0
         for network in (False, True):
-            for item in list(thread.flows.values()):
+            for item in list(thread.flows):
                 flow = cython.cast(Flow, item)
                 if flow.alive and flow.network == network:
-                    self._truncate_peers(process, flow.fd, flow.ident, flow.tid, ts)
+                    self._truncate_peers(process, flow.fd, flow.file, flow.ident, flow.tid, ts)
                     flow.op_flags |= TRUNCATE
                     self._write(flow, ts, True)
                     self._remove(flow)
@@ -294,10 +353,12 @@ class Flows:
     def process_exit(self, process, ts):
         """The main thread exits: all flows of the process end, files first."""
         flow: Flow
-        if not process.flows:
+        flows: list
+        if process.open_flows == 0:
             return 0
+        flows = self._flows(process)
         for network in (False, True):
-            for item in list(process.flows.values()):
+            for item in flows:
                 flow = cython.cast(Flow, item)
                 if flow.alive and flow.network == network:
                     flow.op_flags |= TRUNCATE
@@ -306,20 +367,21 @@ class Flows:
 
     def _remove(self, flow):
         """Forget a flow everywhere."""
-        peers: dict
         process: Process = flow.process
         if not flow.alive:
             return 0
         flow.alive = False
-        process.flows.pop(flow.key, None)
-        if process.peers is not None:
-            peers = process.peers.get((flow.fd, flow.ident))
-            if peers is not None:
-                peers.pop(flow.tid, None)
-                if not peers:
-                    del process.peers[(flow.fd, flow.ident)]
+        process.open_flows -= 1
+        if flow.fd_next is not None:
+            flow.fd_next.fd_prev = flow.fd_prev
+        if flow.fd_prev is not None:
+            flow.fd_prev.fd_next = flow.fd_next
+        else:
+            self._set_head(process, flow.fd, flow.fd_next)
+        flow.fd_prev = None
+        flow.fd_next = None
         if flow.thread is not None and flow.thread.flows is not None:
-            flow.thread.flows.pop(flow.key, None)
+            flow.thread.flows.pop(flow, None)
         if flow.file is not None:
             flow.file.refs -= 1
         flow.thread = None
@@ -503,8 +565,9 @@ class Flows:
         for item in processes:
             process = cython.cast(Process, item)
             self.entities.write_with_ancestors(process)
+            flows: list = self._flows(process)
             for network in (True, False):
-                for entry in list(process.flows.values()):
+                for entry in flows:
                     flow = cython.cast(Flow, entry)
                     if flow.network == network:
                         flow.op_flags |= TRUNCATE
@@ -523,6 +586,10 @@ class Flows:
             self._remove(self.first)
         while self.pf_first is not None:
             self._pf_unlink(self.pf_first)
+
+
+def _start(flow: Flow):
+    return flow.ts
 
 
 @cython.cfunc

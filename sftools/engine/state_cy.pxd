@@ -155,8 +155,9 @@ cdef class Process:
     cdef readonly unsigned long long epoch
     cdef readonly unsigned long long exited
     cdef readonly bint deleted
-    cdef dict flows
-    cdef dict peers
+    cdef list flows
+    cdef dict far_flows
+    cdef readonly long long open_flows
     # the process flow: thread clones and exits, counted
     cdef readonly bint counting
     cdef long long pf_ts
@@ -193,8 +194,9 @@ cdef class Flow:
     cdef readonly long long w_bytes
     cdef unsigned long long exported
     cdef unsigned long long last
-    cdef tuple key
     cdef object ident
     cdef Thread thread
     cdef Flow prev
     cdef Flow next
+    cdef Flow fd_prev
+    cdef Flow fd_next

@@ -47,6 +47,7 @@ from sftools.engine.state_cy import (
     ROLE_NONE,
     ROLE_SERVER,
 )
+from sftools.engine.users import fallback
 from sftools.filter.values import FieldType
 from sftools.limits import MAX_ANCESTORS
 from sftools.scap import tables
@@ -292,19 +293,9 @@ def _login_uid(thread: Any) -> int:
     return -1 if thread.loginuid == 0xFFFFFFFF else int(thread.loginuid)
 
 
-def _user_name(engine: Any) -> bytes:
+def _login_name(engine: Any) -> Any:
     thread = engine.thread
-    return bytes(engine.users.user(_container_id(thread), thread.uid))
-
-
-def _login_name(engine: Any) -> bytes:
-    thread = engine.thread
-    return bytes(engine.users.user(_container_id(thread), thread.loginuid))
-
-
-def _group_name(engine: Any) -> bytes:
-    thread = engine.thread
-    return bytes(engine.users.group(_container_id(thread), thread.gid))
+    return engine.users.user(_container_id(thread), thread.loginuid) or fallback(thread.loginuid)
 
 
 # -- containers and pods
@@ -597,11 +588,13 @@ FIELDS: tuple[Field, ...] = (
     Field("thread.cgroups", TEXT, "its cgroups, as subsystem=path with blanks between",
           get=lambda engine: engine.thread.cgroups.removesuffix(b"\0").replace(b"\0", b" ")),
     Field("user.uid", NUMBER, "user id", get=lambda engine: engine.thread.uid),
-    Field("user.name", TEXT, "user name; <NA> where unknown", get=_user_name),
+    Field("user.name", TEXT, "user name; <NA> where unknown",
+          get=_of_thread(lambda thread: thread.user or fallback(thread.uid))),
     Field("user.loginuid", NUMBER, "id of the user who logged in; -1 without", get=_of_thread(_login_uid)),
     Field("user.loginname", TEXT, "name of the user who logged in; <NA> where unknown", get=_login_name),
     Field("group.gid", NUMBER, "group id", get=lambda engine: engine.thread.gid),
-    Field("group.name", TEXT, "group name; <NA> where unknown", get=_group_name),
+    Field("group.name", TEXT, "group name; <NA> where unknown",
+          get=_of_thread(lambda thread: thread.group_name or fallback(thread.gid))),
     Field("container.id", TEXT, "container id, 12 characters; host outside of containers",
           get=_of_container(lambda container: container.id, b"host")),
     Field("container.name", TEXT, "container name; host outside of containers",

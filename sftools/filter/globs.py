@@ -26,6 +26,8 @@ def glob(pattern: bytes, ignore_case: bool = False) -> Matcher:
 
     Time is at most proportional to the lengths of pattern and text multiplied. Raises GlobError.
     """
+    if _EXTENDED.search(pattern):
+        raise GlobError("extended patterns, as +(a|b), are not supported")
     if not ignore_case and not _WILD.search(pattern):
         return pattern.__eq__
     match = re.compile(_regex(pattern), re.DOTALL | (re.IGNORECASE if ignore_case else 0)).fullmatch
@@ -33,8 +35,6 @@ def glob(pattern: bytes, ignore_case: bool = False) -> Matcher:
 
 
 def _regex(pattern: bytes) -> bytes:
-    if _EXTENDED.search(pattern):
-        raise GlobError("extended patterns, as +(a|b), are not supported")
     pieces: list[bytes] = [b""]
     at = 0
     while at < len(pattern):

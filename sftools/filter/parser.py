@@ -144,7 +144,7 @@ def _unexpected(text: str, at: int, expected: set[str]) -> FilterError:
     elif "FIELD" in expected:
         if _TRANSFORMER.match(text, at):
             cause = "tolower(), toupper(), b64(), basename() and val() are not supported"
-        elif word.replace("_", "").isalnum():
+        elif word.replace("_", "").isalnum() and word.lower() not in ("and", "or", "not"):
             cause = f"{word!r} is no field; macros and lists of Falco's rule files are not known here"
         else:
             cause = "a field, 'not' or '(' expected"

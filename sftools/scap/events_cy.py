@@ -11,6 +11,9 @@ try:
 except ModuleNotFoundError:
     from sftools import cython_standin as cython
 
+if cython.compiled:
+    from cython.cimports.libc.string import memcpy
+
 from sftools.errors import InputError
 from sftools.limits import MAX_BLOCK_BYTES, MAX_EVENT_BYTES
 from sftools.scap import blocks, tables
@@ -184,7 +187,10 @@ class SavedEvent:
         at: cython.Py_ssize_t = self.find(i)
         if at < 0:
             return b""
-        return chunk(self.base, at, self.found).split(b"\0", 1)[0]
+        size: cython.Py_ssize_t = 0
+        while size < self.found and self.base[at + size] != 0:
+            size += 1
+        return chunk(self.base, at, size)
 
 
 @cython.cclass
@@ -510,10 +516,7 @@ class EventCursor:
             else:
                 into.base = into.room
         if cython.compiled:
-            target: cython.pointer[cython.uchar] = cython.cast(cython.pointer[cython.uchar], into.base)
-            i: cython.Py_ssize_t
-            for i in range(size):
-                target[i] = self.base[self.lengths + i]
+            memcpy(cython.cast(cython.pointer[cython.uchar], into.base), self.base + self.lengths, size)
         else:
             into.room[:size] = self.room[self.lengths : self.stop]
         into.type = self.type

@@ -33,8 +33,8 @@ class IdlError(SftoolsError):
 
     def __init__(self, at: Position, cause: str) -> None:
         self.at = at
-        self.cause = cause
-        super().__init__(f"{at}: {cause}")
+        self.cause = cause if len(cause) <= 200 else f"{cause[:150]} ... {cause[-30:]}"  # a name may be a megabyte
+        super().__init__(f"{at}: {self.cause}")
 
 
 class Unset:

@@ -19,13 +19,14 @@ from sftools.schema.codegen.model import IdlError, Position
 
 Node = Tree[Token]
 
+# Strings and comments without an end go on to the end, so that no text is searched more than once.
 _SCAN = re.compile(
-    r"""(?P<string>"(?:[^"\\\n\r]|\\.)*")
-      | (?P<comment>//[^\n\r]* | /\*(?!\*)[\s\S]*?\*/ | /\*\*/)
-      | (?P<doc>/\*\*[\s\S]*?\*/)
+    r"""(?P<string>"(?:[^"\\\n\r]|\\.)*"?)
+      | (?P<comment>//[^\n\r]* | /\*\*/ | /\*(?!\*)[\s\S]*?(?:\*/|\Z))
+      | (?P<doc>/\*\*[\s\S]*?(?:\*/|\Z))
       | (?P<open>[<({\[])
       | (?P<close>[>)}\]])
-      | (?P<other>[^\s"/<({\[>)}\]]+ | ["/])""",
+      | (?P<other>[^\s"/<({\[>)}\]]+ | /)""",
     re.VERBOSE,
 )
 _STARRED = re.compile(r"\*(?!\*)")

@@ -1,0 +1,463 @@
+"""Opens a capture, wherever it lies and however it is compressed: the bytes that the event cursor reads.
+
+gzip (RFC 1952), zstd (RFC 8878) and lz4 frames are told by their first bytes, never by the name. Several members or
+frames one after the other are one capture, as gzip, zstd and lz4 themselves have it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from sftools.errors import InputError
+from sftools.limits import FREE_EXPANSION_BYTES, MAX_EMPTY_BYTES, MAX_EXPANSION, MAX_WINDOW_BYTES
+
+STDIN = "-"
+
+_INPUT = 32 * 1024
+# Where compressed data is corrupt, what this much output still held is lost with it.
+_OUTPUT = 32 * 1024
+# A thread hands over so much at once, and is so many of them ahead.
+_BATCH = 256 * 1024
+_AHEAD = 4
+# Less than this is decompressed before a thread would have started.
+_WORTH_A_THREAD = 128 * 1024
+
+
+class StreamDamage(InputError):
+    """Compressed data is cut or corrupt; everything before was delivered. What a salvaging caller may go on after."""
+
+
+class Source:
+    """An open capture, and of a plain one all there is to it.
+
+    name: for messages. size: bytes of the file as stored, None for a pipe. consumed: how many of them are read.
+    """
+
+    def __init__(self, fd: int, name: str, head: bytes, size: int | None) -> None:
+        self.name = name
+        self.size = size
+        self.consumed = len(head)
+        self._fd = fd
+        self._head = head
+
+    def readinto(self, room: memoryview) -> int:
+        """Fill `room` from its beginning; returns how many bytes came, 0 at the end. Raises InputError."""
+        if self._head:
+            n = min(len(room), len(self._head))
+            room[:n] = self._head[:n]
+            self._head = self._head[n:]
+            return n
+        try:
+            n = os.readv(self._fd, [room])
+        except OSError as error:
+            raise InputError(self.name, _reason(error), self.consumed) from None
+        self.consumed += n
+        return n
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            if fd != 0:
+                os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def open_source(path: str) -> Source:
+    """Open a capture file, a named pipe, or `-` for standard input.
+
+    Raises InputError where it cannot be opened or is a directory or a terminal. What stands in it is not judged.
+    """
+    name = "stdin" if path == STDIN else path
+    try:
+        fd = 0 if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise InputError(name, _reason(error)) from None
+    except ValueError:
+        raise InputError(repr(path), "is no file name: it contains a NUL byte") from None
+    try:
+        head, size = _look(fd, name)
+    except BaseException:
+        if fd != 0:
+            os.close(fd)
+        raise
+    for magic, mask, compression in _COMPRESSIONS:
+        if _matches(head, magic, mask):
+            beside = (size is None or size > _WORTH_A_THREAD) and _cpus() > 1
+            return (_Beside if beside else _Compressed)(fd, name, head, size, compression)
+    return Source(fd, name, head, size)
+
+
+def _look(fd: int, name: str) -> tuple[bytes, int | None]:
+    """The first bytes of an open file (four at least, if it has them), and its size."""
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(name, "is a directory", hint="name the captures in it")
+        if os.isatty(fd):
+            raise InputError(name, "is a terminal", hint="redirect a capture to it, or name a file")
+        head = b""
+        while len(head) < 4 and (more := os.read(fd, _INPUT)):
+            head += more
+    except OSError as error:
+        raise InputError(name, _reason(error)) from None
+    return head, status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _reason(error: OSError) -> str:
+    reasons = {errno.ENOENT: "does not exist", errno.EACCES: "may not be read (permission denied)"}
+    return reasons.get(error.errno or 0) or f"cannot be read: {error.strerror or error}"
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+class _Compressed(Source):
+    """A compressed capture, decompressed as it is read."""
+
+    def __init__(self, fd: int, name: str, head: bytes, size: int | None, compression: _Compression) -> None:
+        super().__init__(fd, name, head, size)
+        self._compression = compression
+        self._pieces = self._decompressed()
+        self._piece = memoryview(b"")
+
+    def readinto(self, room: memoryview) -> int:
+        if not self._piece:
+            self._piece = memoryview(self._next())
+        n = min(len(room), len(self._piece))
+        room[:n] = self._piece[:n]
+        self._piece = self._piece[n:]
+        return n
+
+    def _next(self) -> bytes:
+        return next(self._pieces, b"")
+
+    def _more(self) -> bytes:
+        """The next bytes of the file."""
+        head, self._head = self._head, b""
+        if head:
+            return head
+        data = os.read(self._fd, _INPUT)
+        self.consumed += len(data)
+        return data
+
+    def _decompressed(self) -> Iterator[bytes]:
+        """What the file holds, in pieces of some 10 KiB; raises InputError behind what could be decompressed."""
+        what = self._compression.name
+        done = 0
+        try:
+            data = self._more()
+            while data:
+                decoder = self._compression.decoder()
+                while not decoder.eof:
+                    if decoder.needs_input and not data:
+                        data = self._more()
+                        if not data:
+                            raise StreamDamage(self.name, f"the {what} data is cut", done, "is the file complete?")
+                    piece = decoder.decompress(data, _OUTPUT)
+                    data = b""
+                    done += len(piece)
+                    self._check_ratio(done)
+                    if piece:
+                        yield piece
+                data = self._behind(decoder.unused_data or b"", done)
+        except _TooWide as error:
+            raise InputError(self.name, f"the {what} data {error}", done) from None
+        except self._compression.errors() as error:
+            raise StreamDamage(self.name, f"the {what} data is corrupt ({_first_line(error)})", done) from None
+        except OSError as error:
+            raise InputError(self.name, _reason(error), done) from None
+
+    def _check_ratio(self, done: int) -> None:
+        cause = ""
+        if done > FREE_EXPANSION_BYTES and done > self.consumed * MAX_EXPANSION:
+            cause = f"expands more than {MAX_EXPANSION} times"
+        elif self.consumed - done > MAX_EMPTY_BYTES:
+            cause = "is all but empty: it holds less than it takes"
+        if cause:
+            raise InputError(
+                self.name, f"the {self._compression.name} data {cause}", done,
+                "decompress it yourself if it can be trusted",
+            )  # fmt: skip
+
+    def _behind(self, data: bytes, done: int) -> bytes:
+        """What stands behind a member or frame: the next one, or nothing; padding with NULs is nothing (as in gzip)."""
+        data = data.lstrip(b"\0")
+        while len(data) < 4 and (more := self._more()):
+            data = (data + more).lstrip(b"\0")
+        if data and not any(
+            _matches(data, magic, mask) for magic, mask, own in _COMPRESSIONS if own is self._compression
+        ):
+            what = self._compression.name
+            raise StreamDamage(self.name, f"the {what} data is followed by bytes that are not {what}", done)
+        return data
+
+
+class _Beside(_Compressed):
+    """A compressed capture, decompressed in a thread beside the reader (the libraries release the GIL)."""
+
+    def __init__(self, fd: int, name: str, head: bytes, size: int | None, compression: _Compression) -> None:
+        from queue import SimpleQueue
+        from select import POLLIN, poll
+        from threading import Semaphore, Thread
+
+        super().__init__(fd, name, head, size, compression)
+        self._done: SimpleQueue[bytes | BaseException] = SimpleQueue()
+        self._room = Semaphore(_AHEAD)
+        self._stopped = False
+        # The thread waits for input and for the end of this pipe, so that close() need not wait for a slow writer.
+        self._end, self._wake = os.pipe()
+        self._poll = poll()
+        self._poll.register(fd, POLLIN)
+        self._poll.register(self._end, POLLIN)
+        self._thread = Thread(target=self._work, name=f"decompress {name}", daemon=True)
+        self._thread.start()
+
+    def _next(self) -> bytes:
+        got = self._done.get()
+        if isinstance(got, bytes):
+            self._room.release()
+            return got
+        self._done.put(got)  # the end, or the error, stays
+        if isinstance(got, StopIteration):
+            return b""
+        raise got
+
+    def _more(self) -> bytes:
+        if not self._head:
+            self._poll.poll()
+            if self._stopped:
+                return b""
+        return super()._more()
+
+    def _work(self) -> None:
+        batch: list[bytes] = []
+        size = 0
+        last: BaseException = StopIteration()
+        try:
+            for piece in self._pieces:
+                batch.append(piece)
+                size += len(piece)
+                if size >= _BATCH:
+                    self._room.acquire()
+                    if self._stopped:
+                        return
+                    self._done.put(b"".join(batch))
+                    batch.clear()
+                    size = 0
+        except BaseException as error:  # carried over to the reader
+            last = error
+        if batch:
+            self._done.put(b"".join(batch))
+        self._done.put(last)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._stopped = True
+            self._room.release()
+            os.close(self._wake)
+            self._thread.join()
+            os.close(self._end)
+        super().close()
+
+
+# -- decompressors
+
+
+class _Decoder(Protocol):
+    """One member or frame; the interface of bz2.BZ2Decompressor."""
+
+    eof: bool
+    needs_input: bool
+    unused_data: bytes | None
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _TooWide(Exception):
+    """Decompressing would take more memory than limits.MAX_WINDOW_BYTES."""
+
+
+class _Compression:
+    """A kind of compression: its name, how to make a decoder, and which exceptions say that data is corrupt.
+
+    The libraries are imported when the first decoder is made.
+    """
+
+    def __init__(self, name: str, load: Callable[[], tuple[Callable[[], Any], tuple[type[Exception], ...]]]) -> None:
+        self.name = name
+        self._load = load
+        self._loaded: tuple[Callable[[], Any], tuple[type[Exception], ...]] | None = None
+
+    def decoder(self) -> _Decoder:
+        if self._loaded is None:
+            self._loaded = self._load()
+        made: _Decoder = self._loaded[0]()
+        return made
+
+    def errors(self) -> tuple[type[Exception], ...]:
+        return self._loaded[1] if self._loaded else ()
+
+
+class _Gzip:
+    """A gzip member, of a decompressobj of isal or zlib."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.eof = False
+        self.needs_input = True
+        self.unused_data = b""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        piece: bytes = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        self.eof = self._inner.eof
+        self.unused_data = self._inner.unused_data
+        # With a full piece there may be more output without more input.
+        self.needs_input = not self._inner.unconsumed_tail and len(piece) < max_length
+        return piece
+
+
+def _load_gzip() -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
+    import zlib
+
+    try:
+        from isal import igzip_lib, isal_zlib
+    except ImportError:
+        return lambda: _Gzip(zlib.decompressobj(31)), (zlib.error,)
+    corrupt: Any = igzip_lib.IsalError  # its stub says that it is an instance
+    return lambda: _Gzip(isal_zlib.decompressobj(31)), (corrupt,)
+
+
+class _Zstd:
+    """A zstd frame or skippable frame. python-zstandard does not bound what a call returns, and four bytes can be a
+    block of 128 KiB: so it gets one block (RFC 8878, 3.1.1.2) at a time.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._data = bytearray()
+        self._need = 5
+        self._step: Callable[[bytes], bytes] = self._magic
+        self._checksum = False
+        self.eof = False
+        self.needs_input = True
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._data)
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        self._data += data
+        at = 0
+        piece = b""
+        while not piece and not self.eof and len(self._data) - at >= self._need:
+            part = bytes(self._data[at : at + self._need])
+            at += len(part)
+            piece = self._step(part)
+        del self._data[:at]
+        self.needs_input = not self.eof and len(self._data) < self._need
+        return piece
+
+    def _magic(self, part: bytes) -> bytes:
+        """The magic number, and the first byte of what follows."""
+        if part[0] & 0xF0 == 0x50:
+            self._lead = part[4:]
+            self._need, self._step = 3, self._skippable
+            return b""
+        descriptor = part[4]
+        single = descriptor >> 5 & 1
+        self._checksum = bool(descriptor >> 2 & 1)
+        self._lead = part
+        self._need = 1 - single + (0, 1, 2, 4)[descriptor & 3] + (single, 2, 4, 8)[descriptor >> 6]
+        self._step = self._header
+        return b""
+
+    def _header(self, part: bytes) -> bytes:
+        descriptor = self._lead[4]
+        if descriptor >> 5 & 1:
+            size = int.from_bytes(part[(0, 1, 2, 4)[descriptor & 3] :], "little")
+            window = size + (256 if descriptor >> 6 == 1 else 0)
+        else:
+            base = 1 << 10 + (part[0] >> 3)
+            window = base + (base >> 3) * (part[0] & 7)
+        if window > MAX_WINDOW_BYTES:
+            raise _TooWide(f"needs a window of {window} bytes; at most {MAX_WINDOW_BYTES} are accepted")
+        self._need, self._step = 3, self._block_header
+        return self._feed(self._lead + part)
+
+    def _block_header(self, part: bytes) -> bytes:
+        header = int.from_bytes(part, "little")
+        self._last = header & 1
+        size = 1 if header >> 1 & 3 == 1 else header >> 3
+        self._need, self._step = size, self._block
+        return self._feed(part)
+
+    def _block(self, part: bytes) -> bytes:
+        if self._last:
+            self._need, self._step = 4 if self._checksum else 1, self._feed
+        else:
+            self._need, self._step = 3, self._block_header
+        return self._feed(part)
+
+    def _skippable(self, part: bytes) -> bytes:
+        self._left = int.from_bytes(self._lead + part, "little")
+        return self._skip(b"")
+
+    def _skip(self, part: bytes) -> bytes:
+        self._left -= len(part)
+        self.eof = self._left == 0
+        self._need, self._step = min(self._left, _INPUT), self._skip
+        return b""
+
+    def _feed(self, part: bytes) -> bytes:
+        piece: bytes = self._inner.decompress(part)
+        self.eof = self._inner.eof
+        return piece
+
+
+def _load_zstd() -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
+    import zstandard
+
+    shared = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+    return lambda: _Zstd(shared.decompressobj()), (zstandard.ZstdError,)
+
+
+def _load_lz4() -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
+    import lz4.frame
+
+    return lz4.frame.LZ4FrameDecompressor, (RuntimeError,)
+
+
+_GZIP = _Compression("gzip", _load_gzip)
+_ZSTD = _Compression("zstd", _load_zstd)
+_LZ4 = _Compression("lz4", _load_lz4)
+
+# (magic, mask, compression). 0x184D2A50 to 5F: a skippable frame, which pzstd begins with.
+_COMPRESSIONS = (
+    (b"\x1f\x8b\x08", b"\xff\xff\xff", _GZIP),
+    (b"\x28\xb5\x2f\xfd", b"\xff\xff\xff\xff", _ZSTD),
+    (b"\x50\x2a\x4d\x18", b"\xf0\xff\xff\xff", _ZSTD),
+    (b"\x04\x22\x4d\x18", b"\xff\xff\xff\xff", _LZ4),
+)
+
+
+def _matches(head: bytes, magic: bytes, mask: bytes) -> bool:
+    return len(head) >= len(magic) and all(
+        byte & bits == want for byte, bits, want in zip(head, mask, magic, strict=False)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

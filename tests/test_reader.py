@@ -1,0 +1,424 @@
+"""sftools.reader: what a trace holds comes out typed, and no bytes do harm."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import json
+import lzma
+import tracemalloc
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cramjam
+import fastavro
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sftools import limits
+from sftools.errors import InputError, SftoolsError
+from sftools.reader import Decoder, Joiner, Record, read_trace
+from sftools.schema import opflags, versions
+from sftools.schema.sysflow import (
+    OID,
+    Container,
+    ContainerType,
+    File,
+    FileEvent,
+    FileFlow,
+    K8sAction,
+    K8sComponent,
+    K8sEvent,
+    NetworkEvent,
+    NetworkFlow,
+    Pod,
+    Port,
+    Process,
+    ProcessEvent,
+    ProcessFlow,
+    Service,
+    SFHeader,
+    SFObjectState,
+)
+
+SHARED = Path(__file__).parents[2] / "shared" / "traces"
+SYNC = b"0123456789abcdef"
+SHELL, CURL = OID(0, 100), OID(17, 101)
+
+
+def process(oid: OID, exe: str, poid: OID | None = None, container: str | None = "c1") -> Process:
+    return Process(
+        SFObjectState.CREATED, oid, poid, 5, exe, "-c x", 0, "root", 0, "root", False, container, True, "/", ["A=1"]
+    )
+
+
+def process_event(oid: OID, op: int, ts: int = 10) -> ProcessEvent:
+    return ProcessEvent(oid, ts, oid.hpid, op, [], 0)
+
+
+RECORDS: list[Record] = [
+    SFHeader(6, "host1", "10.0.0.1", "x.sf"),
+    Pod(1, "p1", "web-0", "n", [1], [2], "prod", 0, {"a": "b"}, {}, [Service("s", "i", "n", [Port(1, 2, 3, "tcp")], [4])]),
+    Container("c1", "web", "nginx:1", "sha", ContainerType.CT_CRI, False, "p1"),
+    process(SHELL, "/bin/sh"),
+    process(CURL, "/usr/bin/curl", SHELL),
+    File(SFObjectState.REUP, b"a" * 20, 5, ord("f"), "/etc/passwd", None),
+    File(SFObjectState.CREATED, b"b" * 20, 5, ord("f"), "/tmp/\x1b[2J\u4f60", "c1"),
+    process_event(CURL, opflags.OP_EXEC),
+    FileFlow(CURL, 11, 101, opflags.OP_OPEN, 1, 12, b"a" * 20, 3, 1, 0, 1182, 0),
+    FileEvent(CURL, 13, 101, opflags.OP_RENAME, b"a" * 20, 0, b"b" * 20),
+    NetworkFlow(CURL, 14, 101, opflags.OP_CONNECT, 15, 1, 2, 3, 4, 6, 5, 1, 1, 1, 1),
+    NetworkFlow(CURL, 14, 101, opflags.OP_CONNECT, 15, 0, 2, 0, 4, 6, 5, 1, 1, 1, 1, bytes(16), b"\x20" * 16),
+    NetworkEvent(CURL, 15, 101, opflags.OP_CONNECT, 1, 2, 3, 4, 17, -1),
+    ProcessFlow(SHELL, 16, 3, opflags.OP_CLONE, 17, 2, 0),
+    K8sEvent(K8sComponent.K8S_PODS, K8sAction.K8S_COMPONENT_ADDED, 18, "{}"),
+]  # fmt: skip
+
+
+def varint(number: int) -> bytes:
+    number = number << 1 if number >= 0 else (-number << 1) - 1
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def container_file(schema: str, blocks: list[tuple[int, bytes]], codec: str = "null") -> bytes:
+    """An Avro container with these blocks: (number of records, bytes as stored)."""
+    meta = {b"avro.codec": codec.encode(), b"avro.schema": schema.encode()}
+    head = varint(len(meta)) + b"".join(varint(len(s)) + s for item in meta.items() for s in item) + b"\0"
+    body = b"".join(varint(count) + varint(len(data)) + data + SYNC for count, data in blocks)
+    return b"Obj\x01" + head + SYNC + body
+
+
+def deflate(data: bytes) -> bytes:
+    return zlib.compress(data, wbits=-15)
+
+
+def snappy(data: bytes) -> bytes:
+    return bytes(cramjam.snappy.compress_raw(data)) + zlib.crc32(data).to_bytes(4, "big")
+
+
+COMPRESS = {
+    "null": bytes,
+    "deflate": deflate,
+    "zstandard": zstandard.ZstdCompressor().compress,
+    "snappy": snappy,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+
+def datum(record: Record, schema: str = "") -> bytes:
+    out = io.BytesIO()
+    parsed = fastavro.parse_schema(json.loads(schema or versions.schema_json(6)))
+    fastavro.schemaless_writer(out, parsed, {"rec": (record.AVRO_NAME, record.to_avro())})
+    return out.getvalue()
+
+
+def trace(records: list[Record], schema: str = "", codec: str = "null", in_block: int = 1000) -> bytes:
+    """A trace with so many records in each block."""
+    blocks = []
+    for first in range(0, len(records), in_block):
+        some = records[first : first + in_block]
+        blocks.append((len(some), COMPRESS[codec](b"".join(datum(record, schema) for record in some))))
+    return container_file(schema or versions.schema_json(6), blocks, codec)
+
+
+def read(data: bytes, tmp_path: Path) -> tuple[list[Record], str]:
+    """The records before the error, and the error's text."""
+    path = tmp_path / "t.sf"
+    path.write_bytes(data)
+    got: list[Record] = []
+    try:
+        for record in read_trace(str(path)):
+            got.append(record)
+    except InputError as error:
+        return got, str(error)
+    return got, ""
+
+
+@pytest.mark.parametrize("codec", COMPRESS)
+def test_every_record_type_with_every_codec(codec: str, tmp_path: Path) -> None:
+    assert read(trace(RECORDS, codec=codec), tmp_path) == (RECORDS, "")
+
+
+def test_version_5_has_no_ipv6_addresses(tmp_path: Path) -> None:
+    got, error = read(trace(RECORDS, versions.schema_json(5)), tmp_path)
+    assert error == ""
+    assert [type(r) for r in got] == [type(r) for r in RECORDS]
+    assert got[11].sip6 is None  # type: ignore[union-attr]
+
+
+def older(*dropped: tuple[str, str]) -> str:
+    """The schema of version 5 without some fields, with nanoseconds declared as in 2018."""
+    schema = json.loads(versions.schema_json(5))
+    for branch in schema["fields"][0]["type"]:
+        gone = {field for record, field in dropped if record == branch["name"]}
+        branch["fields"] = [field for field in branch["fields"] if field["name"] not in gone]
+        for field in branch["fields"]:
+            if field["name"] == "ts":
+                field["type"] = {"type": "long", "logicalType": "timestamp-millis"}
+    return json.dumps(schema)
+
+
+def test_fields_that_an_older_schema_lacks_get_defaults(tmp_path: Path) -> None:
+    schema = older(("SFHeader", "ip"), ("Process", "env"), ("Process", "state"), ("Container", "podId"))
+    header, container, shell = (RECORDS[i] for i in (0, 2, 3))
+    assert isinstance(shell, Process)
+    shell.ts = 1_714_557_600_300_346_000  # as milliseconds, a year far behind 9999
+    got, error = read(trace([header, container, shell], schema), tmp_path)
+    assert error == ""
+    assert got[0] == SFHeader(6, "host1", "NA", "x.sf")
+    assert got[1] == Container("c1", "web", "nginx:1", "sha", ContainerType.CT_CRI, False, None)
+    assert isinstance(got[2], Process)
+    assert (got[2].env, got[2].state, got[2].ts) == ([], SFObjectState.CREATED, 1_714_557_600_300_346_000)
+
+
+def test_what_is_no_utf8_is_escaped_as_in_the_encoder(tmp_path: Path) -> None:
+    header = datum(SFHeader(6, "caf?", "", ""))
+    got, error = read(container_file(versions.schema_json(6), [(1, header.replace(b"caf?", b"caf\xe9"))]), tmp_path)
+    assert (got, error) == ([SFHeader(6, "caf\uefe9", "", "")], "")
+
+
+def test_a_cut_trace_gives_its_complete_blocks(tmp_path: Path) -> None:
+    whole = trace(RECORDS, in_block=1)
+    one_block = trace(RECORDS[:1], in_block=1)
+    for cut in range(len(one_block), len(whole)):
+        got, error = read(whole[:cut], tmp_path)
+        assert got == RECORDS[: len(got)]
+        assert len(got) >= 1
+        assert error == "" or ("t.sf at offset " in error and "ends inside a block" in error), cut
+    assert len(got) == len(RECORDS) - 1
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (b"", "is empty"),
+        (b"\n\r\r\n" + bytes(100), "convert it with sysporter"),
+        (b"PK\3\4", "is not a SysFlow trace"),
+        (b"Obj\x01", "ends inside its header"),
+        (b"Obj\x01" + varint(2) + varint(1 << 40), "more than"),
+        (b"Obj\x01" + varint(1 << 60) + bytes(3 << 20), "more than"),
+        (b"Obj\x01" + b"\xff" * 30, "64 bits"),
+        (container_file('"string"', []), "not that of SysFlow"),
+        (container_file("{", []), "bad Avro schema"),
+        (container_file(versions.schema_json(6), [], "lzo"), "unknown codec 'lzo'"),
+    ],
+)
+def test_what_is_no_trace_is_named(data: bytes, cause: str, tmp_path: Path) -> None:
+    got, error = read(data, tmp_path)
+    assert got == []
+    assert cause in error
+    assert "\n" not in error
+
+
+def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
+    for path in (str(tmp_path), str(tmp_path / "none"), "a\0b"):
+        with pytest.raises(InputError):
+            next(read_trace(path))
+
+
+# -- hostile schemas
+
+
+def with_branch(*branches: Any) -> str:
+    return json.dumps(
+        {"type": "record", "name": "sysflow.SysFlow", "fields": [{"name": "rec", "type": list(branches)}]}
+    )
+
+
+def record(name: str, *types: Any) -> dict[str, Any]:
+    return {"type": "record", "name": name, "fields": [{"name": f"f{i}", "type": t} for i, t in enumerate(types)]}
+
+
+def chain(length: int) -> list[Any]:
+    """Records of which each holds the one before `times` over."""
+    return [record("sysflow.R0", "int"), *(record(f"sysflow.R{i}", f"sysflow.R{i - 1}") for i in range(1, length))]
+
+
+def version(kind: str) -> dict[str, Any]:
+    return {"type": "record", "name": "sysflow.entity.SFHeader", "fields": [{"name": "version", "type": kind}]}
+
+
+HARMFUL = {
+    "recursive": with_branch(record("sysflow.entity.SFHeader", "sysflow.entity.SFHeader")),
+    "recursive through an array": with_branch(
+        record("sysflow.entity.SFHeader", {"type": "array", "items": "sysflow.entity.SFHeader"})
+    ),
+    "names that lead deep": with_branch(*chain(60), record("sysflow.X", *chain(60)[-1:]), *chain(2000)[60:]),
+    "deep as it stands": with_branch("[" * 5000),
+    "unfolds to 2**40 values": with_branch(
+        record("sysflow.R0", "int"), *(record(f"sysflow.R{i}", *[f"sysflow.R{i - 1}"] * 2) for i in range(1, 40))
+    ),
+    "endless array of nothing": with_branch(record("sysflow.entity.SFHeader", {"type": "array", "items": "null"})),
+    "record without fields": with_branch(record("sysflow.entity.SFHeader")),
+    "fixed of no bytes": with_branch(record("sysflow.entity.SFHeader", {"type": "fixed", "name": "F", "size": 0})),
+    "fixed of a terabyte": with_branch(record("sysflow.A", {"type": "fixed", "name": "F", "size": 1 << 40})),
+    "enum without symbols": with_branch(record("sysflow.A", {"type": "enum", "name": "E", "symbols": []})),
+    "another type": with_branch(version("string")),
+    "another record": with_branch(record("sysflow.entity.Pet", "int")),
+    "a branch that is no record": with_branch("int"),
+    "a name twice": with_branch(version("long"), version("long")),
+    "no union": json.dumps(record("sysflow.SysFlow", "int")),
+}
+
+
+@pytest.mark.parametrize("schema", HARMFUL.values(), ids=HARMFUL.keys())
+def test_a_harmful_schema_is_refused(schema: str) -> None:
+    with pytest.raises(SftoolsError, match="schema"):
+        Decoder(schema)
+
+
+def test_a_json_too_deep_to_parse_is_refused() -> None:
+    with pytest.raises(SftoolsError):
+        Decoder("[" * 200_000)
+
+
+# -- hostile blocks
+
+
+COMPRESSED = [codec for codec in COMPRESS if codec != "null"]
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_a_bomb_is_not_expanded(codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_TRACE_BLOCK_BYTES", 1 << 20)
+    data = COMPRESS[codec](bytes(1 << 24))
+    tracemalloc.start()
+    got, error = read(container_file(versions.schema_json(6), [(1, data)], codec), tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert got == []
+    assert "expand" in error
+    assert peak < 1 << 23
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_compressed_data_that_is_none(codec: str, tmp_path: Path) -> None:
+    for data in (b"", b"\xff" * 100, b"\0"):
+        got, error = read(container_file(versions.schema_json(6), [(1, data)], codec), tmp_path)
+        assert got == []
+        assert "damaged block" in error
+
+
+def test_lengths_that_lie(tmp_path: Path) -> None:
+    header = datum(SFHeader(6, "h", "", ""))
+    process_start = varint(2) + varint(0) * 5 + varint(1 << 40)
+    for block in [(2, header), (1, header * 2), (1 << 62, header), (1, process_start), (1, b"\x01"), (1, varint(40))]:
+        got, error = read(container_file(versions.schema_json(6), [(1, header), block]), tmp_path)
+        assert got[:1] == [SFHeader(6, "h", "", "")]
+        assert "damaged block" in error
+    start = container_file(versions.schema_json(6), [])
+    for size in (-1, 1 << 50):
+        _, error = read(start + varint(1) + varint(size), tmp_path)
+        assert "claims" in error
+
+
+def test_a_record_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records are decoded within a window that moves on, whatever size the block has."""
+    monkeypatch.setattr(limits, "MAX_RECORD_BYTES", 200)
+    small = SFHeader(6, "h" * 60, "", "")
+    large = SFHeader(6, "h" * 300, "", "")
+    data = [(12, datum(small) * 10 + datum(large) + datum(small))]
+    got, error = read(container_file(versions.schema_json(6), data), tmp_path)
+    assert got == [small] * 10
+    assert "more than 200 bytes" in error
+
+
+TRACE = trace(RECORDS, in_block=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(TRACE) - 1), st.integers(0, 255)), min_size=1, max_size=8))
+def test_any_bytes_give_records_or_one_line(tmp_path_factory: pytest.TempPathFactory, changes: Any) -> None:
+    data = bytearray(TRACE)
+    for at, value in changes:
+        data[at] = value
+    _, error = read(bytes(data), tmp_path_factory.getbasetemp())
+    assert "\n" not in error
+
+
+# -- joined
+
+
+def test_activities_are_joined_with_their_entities() -> None:
+    joiner = Joiner()
+    joined = [row for record in RECORDS if (row := joiner.join(record)) is not None]
+    assert [row.record for row in joined] == RECORDS[7:]
+    execution, flow, rename = joined[:3]
+    assert execution.header == RECORDS[0]
+    assert (execution.pod, execution.container, execution.parent, execution.process) == tuple(RECORDS[1:5])
+    assert (flow.file, flow.new_file) == (RECORDS[5], None)
+    assert (rename.file, rename.new_file) == (RECORDS[5], RECORDS[6])
+    assert joined[-1].process is None
+
+
+def test_a_header_starts_anew() -> None:
+    joiner = Joiner()
+    for item in [*RECORDS, RECORDS[0]]:
+        joiner.join(item)
+    row = joiner.join(process_event(CURL, opflags.OP_EXEC))
+    assert row is not None
+    assert (row.header, row.process) == (RECORDS[0], None)
+
+
+def test_a_process_is_known_a_moment_longer_than_it_lives() -> None:
+    joiner = Joiner()
+    second = 1_000_000_000
+
+    def known(oid: OID, ts: int) -> bool:
+        row = joiner.join(process_event(oid, opflags.OP_CLONE, ts))
+        return row is not None and row.process is not None
+
+    for oid in (SHELL, CURL):
+        joiner.join(process(oid, "x", SHELL))
+    joiner.join(process_event(SHELL, opflags.OP_EXIT, second))
+    assert known(SHELL, 2 * second)
+    joiner.join(process_event(CURL, opflags.OP_EXIT, 60 * second))
+    assert not known(SHELL, 61 * second)
+    # The parent that is gone is still that of its child.
+    row = joiner.join(process_event(CURL, opflags.OP_EXIT, 61 * second))
+    assert row is not None
+    assert row.parent is not None
+
+
+def test_entities_without_end_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_JOINED_FILES", 100)
+    joiner = Joiner()
+    for i in range(1000):
+        joiner.join(File(SFObjectState.REUP, i.to_bytes(20, "big"), 0, 102, f"/{i}", None))
+        joiner.join(FileFlow(CURL, 1, 1, 1, 1, 1, bytes(20), 3, 1, 0, 1, 0))
+    assert len(joiner.files.young) + len(joiner.files.old) <= 100
+    row = joiner.join(FileFlow(CURL, 1, 1, 1, 1, 1, bytes(20), 3, 1, 0, 1, 0))
+    assert row is not None
+    assert row.file is not None, "the file that was used all the time"
+    assert row.file.path == "/0"
+
+
+# -- real traces
+
+
+REAL = [*sorted(SHARED.glob("sysflow-old/*.sf")), *sorted(SHARED.glob("collector/*.sf"))]
+
+
+@pytest.mark.skipif(not REAL, reason="needs the shared traces")
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_real_traces_read_as_fastavro_reads_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(fastavro.read.LOGICAL_READERS):  # nanoseconds declared as milliseconds
+        monkeypatch.delitem(fastavro.read.LOGICAL_READERS, name)
+    joiner = Joiner()
+    with path.open("rb") as file:
+        wanted = fastavro.reader(file, return_record_name=True, return_record_name_override=True)
+        for got, want in zip(read_trace(str(path)), wanted, strict=True):
+            name, body = want["rec"]
+            assert name == got.AVRO_NAME
+            fields = got.to_avro()
+            assert {field: fields[field] for field in body if field in fields} == body or name.endswith("ProcessFlow")
+            joined = joiner.join(got)
+            assert joined is None or joined.process is not None
