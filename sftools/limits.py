@@ -91,11 +91,12 @@ MAX_JOINED_CONTAINERS = 8192
 
 # filters
 
-# A filter expression of megabytes, to spend minutes on compiling it. Falco's own rules, macros expanded, stay under 20 KiB.
+# A filter expression of megabytes, to spend minutes on compiling it. Falco's own rules, macros expanded, stay under
+# 20 KiB.
 MAX_FILTER_CHARS = 64 * KIB
 
 # ((((... or not not not ...: to exhaust the stack when the closures are made or called. Falco's own limit is 100.
 MAX_FILTER_DEPTH = 100
 
-# `fd.name glob` over lists, which are tried one after the other for every event.
+# fd.name pmatch (/*/a, /*/b, ...): patterns, which are tried one after the other for every event.
 MAX_FILTER_LIST = 4096

@@ -24,6 +24,7 @@ from fastavro.schema import SchemaParseException
 
 import sftools.avro.text  # noqa: F401 - registers the error handler _UNICODE
 from sftools import limits
+from sftools.avro.container import MAGIC, SYNC_BYTES
 from sftools.errors import InputError, SftoolsError
 from sftools.schema import opflags, sysflow, versions
 from sftools.schema.canonical import canonical_form
@@ -47,8 +48,6 @@ Activity: TypeAlias = ProcessEvent | FileEvent | NetworkEvent | K8sEvent | Netwo
 Record: TypeAlias = Entity | Activity
 """One record of a trace. Entities are written before the activities that refer to them."""
 
-_MAGIC = b"Obj\x01"
-_SYNC_BYTES = 16
 _UNICODE = "sftools.escape"
 
 _PRIMITIVES = frozenset({"boolean", "int", "long", "float", "double", "bytes", "string"})
@@ -87,7 +86,7 @@ def _records(source: _Input) -> Iterator[Record]:
         if not 0 <= size <= limits.MAX_TRACE_BLOCK_BYTES or count < 0:
             raise InputError(source.name, f"a block claims {size} bytes with {count} records", start)
         data = source.take(size, "a block")
-        if source.take(_SYNC_BYTES, "a block") != sync:
+        if source.take(SYNC_BYTES, "a block") != sync:
             raise InputError(source.name, "damaged block: it does not end with the file's sync marker", start)
         try:
             yield from decoder.records(_expand(codec, data), count)
@@ -138,11 +137,11 @@ class _Input:
 
 def _header(source: _Input) -> tuple[str, str, bytes]:
     """Codec, schema as JSON and sync marker of a container."""
-    magic = source.file.read(len(_MAGIC))
+    magic = source.file.read(len(MAGIC))
     source.offset = len(magic)
     if not magic:
         raise InputError(source.name, "is empty", hint="a SysFlow trace is an Avro container file")
-    if magic != _MAGIC:
+    if magic != MAGIC:
         hint = "it is a capture: convert it with sysporter" if magic == b"\n\r\r\n" else None
         raise InputError(source.name, "is not a SysFlow trace (no Avro container file)", 0, hint)
     meta: dict[bytes, bytes] = {}
@@ -153,13 +152,13 @@ def _header(source: _Input) -> tuple[str, str, bytes]:
         for _ in range(min(abs(count), left + 1)):
             key = source.text(left)
             meta[key] = source.text(left - len(key))
-            left -= len(key) + len(meta[key]) + 1
+            left -= len(key) + len(meta[key]) + 100  # what an entry takes in memory, even an empty one
             if left < 0:
                 raise InputError(source.name, f"its header has more than {limits.MAX_TRACE_HEADER_BYTES} bytes", 0)
     codec = meta.get(b"avro.codec", b"null").decode("ascii", "backslashreplace")
     if codec not in _CODECS:
         raise InputError(source.name, f"unknown codec {codec!r}", 0, f"known are {', '.join(_CODECS)}")
-    return codec, meta.get(b"avro.schema", b"").decode("utf-8", "replace"), source.take(_SYNC_BYTES, "its header")
+    return codec, meta.get(b"avro.schema", b"").decode("utf-8", "replace"), source.take(SYNC_BYTES, "its header")
 
 
 # -- codecs: none makes more than MAX_TRACE_BLOCK_BYTES, whatever the bytes claim

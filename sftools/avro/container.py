@@ -50,7 +50,8 @@ class ContainerWriter:
     """Writes one container.
 
     write: takes bytes, all of them. schema: JSON. codec: one of CODECS. sync: 16 bytes; unset, random ones, as the
-    format wants it. bytes_written counts the header too. Raises UsageError for an unknown codec, and what `write` raises.
+    format wants it. bytes_written counts the header too. Raises UsageError for an unknown codec, and what `write`
+    raises.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ cdef class Engine:
     cdef void _unshare(self, Thread thread)
     cdef int _mmap(self, Thread thread, unsigned int fd_at) except -1
     cdef int _process_event(self, Process process, Thread thread, int op, bytes arg, long long ret) except -1
-    cdef int _add_fd(self, Thread thread, long long fd, FdInfo info) except -1
+    cdef bint _add_fd(self, Thread thread, long long fd, FdInfo info) except -1
     cdef int _fd_op(self, Thread thread, unsigned int at, int op) except -1
     cdef bytes _exec_path(self, Thread thread, SavedEvent enter)
     cdef void _copy_fd(self, Thread thread, FdTable fds, FdInfo info, long long new_fd, bint cloexec)

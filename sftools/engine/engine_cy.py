@@ -883,15 +883,20 @@ class Engine:
         info.cloexec = flags & _O_CLOEXEC != 0
         info.name = name
         info.named = True
-        self._add_fd(thread, fd, info)
-        self._data_op(thread, info, fd, _OP_OPEN, fd)
+        if self._add_fd(thread, fd, info):
+            self._data_op(thread, info, fd, _OP_OPEN, fd)
 
     def _add_fd(self, thread, fd, info):
+        """Open an fd; False where its number is impossible or there is no room for it."""
         fds: FdTable = thread.group.fds
         before: cython.longlong = fds.count
-        if self.threads.fd_budget > 0 or fds.get(fd) is not None:
-            fds.put(fd, info)
-            self.threads.fd_budget -= fds.count - before
+        if self.threads.fd_budget <= 0 and fds.get(fd) is None:
+            self.threads.refused += 1
+            return False
+        if not fds.put(fd, info):
+            return False
+        self.threads.fd_budget -= fds.count - before
+        return True
 
     def _mmap(self, thread, fd_at):
         """A mapping of a file: counted when it is asked for, whatever comes of it, as the existing collector does."""
@@ -1100,8 +1105,8 @@ class Engine:
         info.role = 2
         info.named = True
         info.cloexec = cursor.uint_param(5, 0) & _SOCK_CLOEXEC != 0
-        self._add_fd(thread, fd, info)
-        self._data_op(thread, info, fd, _OP_ACCEPT, fd)
+        if self._add_fd(thread, fd, info):
+            self._data_op(thread, info, fd, _OP_ACCEPT, fd)
 
     def _update_peer(self, fds, fd, info, tuple_):
         """Take the addresses of a datagram (or of a connection whose making was lost); None where nothing changed."""
@@ -1654,9 +1659,7 @@ class Engine:
                     self.ts, facts.pod.id, facts.pod.name, self.hostname, facts.pod.namespace, [],
                     facts.pod.internal_ip, facts.pod.restart_count, facts.pod.labels,
                 )
-            self.entities.container(facts.id, facts.type).describe(
-                facts.name, facts.image, facts.imageid, facts.type, facts.privileged, pod
-            )
+            self.entities.describe_container(facts, pod)
 
 
 # -- addresses

@@ -163,6 +163,8 @@ class Entities:
         """Write a known process again, as exec or setuid have made it."""
         process.state = MODIFIED
         process.ts = ts
+        if thread.container is not None:
+            process.container = thread.container
         self._snapshot(process, thread.group.leader if thread.group.leader is not None else thread)
         self.write_process(process)
 
@@ -237,6 +239,13 @@ class Entities:
             found.type = type
             self.containers[id] = found
         return found
+
+    def describe_container(self, facts, pod):
+        """A container event: one that this file has without metadata is written again at once."""
+        found: Container = self.container(facts.id, facts.type)
+        found.describe(facts.name, facts.image, facts.imageid, facts.type, facts.privileged, pod)
+        if found.epoch == self.epoch and not found.written_complete:
+            self.write_container(found)
 
     def write_container(self, container):
         """Write a container, its pod first, if this file lacks it or only had it without metadata."""

@@ -91,7 +91,7 @@ class Threads:
             thread: Thread = cython.cast(Thread, item)
             if self.by_tid.get(thread.tid) is thread:
                 self.evicted += 1
-                thread.dead = True
+                self.die(thread)
                 self.remove(thread)
 
     def join_group(self, thread):

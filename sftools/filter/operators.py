@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from sftools.filter.globs import glob, prefixes
-from sftools.filter.values import FieldType, parse_bytes
+from sftools.filter.values import FieldType, members, parse_bytes
 
 Test = Callable[[Any], bool]
 """Given a field's value that is not absent."""
@@ -55,12 +55,8 @@ def _with(compare: Callable[[Any, Any], bool]) -> Callable[[Sequence[Any]], Test
     return make
 
 
-def _equal(values: Sequence[Any]) -> Test:
-    return FieldType.members(values)
-
-
 def _different(values: Sequence[Any]) -> Test:
-    same = FieldType.members(values)
+    same = members(values)
     return lambda value: not same(value)
 
 
@@ -80,8 +76,8 @@ def _hex_first(values: Sequence[Any]) -> Test:
 
 
 OPERATORS: tuple[Operator, ...] = (
-    Operator("=", Takes.VALUE, _EVERY, "equal; an address also equals a network it lies in", _equal),
-    Operator("==", Takes.VALUE, _EVERY, "the same as `=`", _equal),
+    Operator("=", Takes.VALUE, _EVERY, "equal; an address also equals a network it lies in", members),
+    Operator("==", Takes.VALUE, _EVERY, "the same as `=`", members),
     Operator("!=", Takes.VALUE, _EVERY, "there, and different", _different, negated=True),
     Operator("<", Takes.VALUE, _ORDERED, "less; texts in the order of their bytes", _with(operator.lt)),
     Operator("<=", Takes.VALUE, _ORDERED, "less or equal", _with(operator.le)),
@@ -99,8 +95,8 @@ OPERATORS: tuple[Operator, ...] = (
              lambda values: glob(values[0])),
     Operator("iglob", Takes.VALUE, _TEXT, "the same, whatever the case of ASCII letters",
              lambda values: glob(values[0], ignore_case=True)),
-    Operator("in", Takes.LIST, _EVERY, "equal to one of the list", _equal),
-    Operator("intersects", Takes.LIST, _EVERY, "one of its values is in the list; the same as `in`", _equal),
+    Operator("in", Takes.LIST, _EVERY, "equal to one of the list", members),
+    Operator("intersects", Takes.LIST, _EVERY, "one of its values is in the list; the same as `in`", members),
     Operator("pmatch", Takes.LIST, _TEXT, "a path of the list, or below one; components may be patterns", prefixes),
     Operator("exists", Takes.NOTHING, _EVERY, "the event has that field", lambda values: lambda value: True),
 )  # fmt: skip

@@ -11,8 +11,11 @@ from typing import Any
 
 from sftools.filter.errors import FilterError
 from sftools.filter.operators import BY_NAME, OPERATORS, REFUSED, Takes
-from sftools.filter.syntax import BARE, And, Check, Expression, Not, Or, Word
+from sftools.filter.syntax import And, Check, Expression, Not, Or, Word
 from sftools.limits import MAX_FILTER_CHARS, MAX_FILTER_DEPTH, MAX_FILTER_LIST
+
+BARE = r"[^()\"'=, \t\n\r\f\v\b]+"
+"""A value that needs no quotes (falcosecurity/libs filter/parser.cpp, RGX_BARESTR)."""
 
 _TERMINALS = {Takes.NOTHING: "EXISTS", Takes.VALUE: "COMPARE", Takes.LIST: "MATCH"}
 _FOLLOWS = {Takes.NOTHING: r"(?![\w.])", Takes.VALUE: r"(?=[\s\"']|$)", Takes.LIST: r"(?=[\s(]|$)"}

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field as attribute
-
-BARE = r"[^()\"'=, \t\n\r\f\v\b]+"
-"""A value that needs no quotes (falcosecurity/libs filter/parser.cpp, RGX_BARESTR)."""
-
-_BARE = re.compile(BARE)
-_ESCAPES = {"\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\\": "\\\\", '"': r"\""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,38 +63,3 @@ Expression = Check | Not | And | Or
 
 def _depth(operands: Iterable[Expression]) -> int:
     return 1 + max(operand.depth for operand in operands)
-
-
-def to_text(tree: Expression) -> str:
-    """A filter that parses to that tree."""
-    if isinstance(tree, Check):
-        return _check_text(tree)
-    if isinstance(tree, Not):
-        return "not " + _operand_text(tree.operand)
-    word = " and " if isinstance(tree, And) else " or "
-    return word.join(_operand_text(operand) for operand in tree.operands)
-
-
-def _operand_text(tree: Expression) -> str:
-    text = to_text(tree)
-    return text if isinstance(tree, Check | Not) else f"({text})"
-
-
-def _check_text(check: Check) -> str:
-    from sftools.filter.operators import BY_NAME, Takes
-
-    argument = "" if check.argument is None else f"[{_quoted(check.argument.text)}]"
-    takes = BY_NAME[check.operator].takes
-    values = [_word_text(value.text) for value in check.values]
-    if takes is Takes.NOTHING:
-        return f"{check.field}{argument} {check.operator}"
-    shown = values[0] if takes is Takes.VALUE else f"({', '.join(values)})"
-    return f"{check.field}{argument} {check.operator} {shown}"
-
-
-def _word_text(text: str) -> str:
-    return text if _BARE.fullmatch(text) else _quoted(text)
-
-
-def _quoted(text: str) -> str:
-    return '"' + "".join(_ESCAPES.get(char, char) for char in text) + '"'

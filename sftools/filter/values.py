@@ -38,16 +38,16 @@ class FieldType(Enum):
         """A value as written in a filter. Raises ValueError with the reason."""
         return _PARSERS[self](text)
 
-    @staticmethod
-    def members(values: Sequence[Any]) -> Callable[[Any], bool]:
-        """The test whether a value is one of `values`, or an address in a network of them."""
-        networks = [value for value in values if isinstance(value, Network)]
-        if not networks:
-            if len(values) == 1:
-                want = values[0]
-                return lambda value: bool(value == want)
-            return frozenset(values).__contains__
-        return _address_test(frozenset(value for value in values if not isinstance(value, Network)), networks)
+
+def members(values: Sequence[Any]) -> Callable[[Any], bool]:
+    """The test whether a value is one of `values`, or an address in a network of them."""
+    networks = [value for value in values if isinstance(value, Network)]
+    if not networks:
+        if len(values) == 1:
+            want = values[0]
+            return lambda value: bool(value == want)
+        return frozenset(values).__contains__
+    return _address_test(frozenset(value for value in values if not isinstance(value, Network)), networks)
 
 
 def parse_text(text: str) -> bytes:

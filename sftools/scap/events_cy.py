@@ -296,21 +296,27 @@ class EventCursor:
             raise InputError(self.name, "is not a scap capture" + blocks.guess(head), 0)
 
     def _section(self):
-        """Check the section header at the current block."""
-        at: cython.Py_ssize_t = self.block_at + 8
-        if self.block_size < 28:
-            raise InputError(self.name, "section header is too short", self.offset)
-        magic: cython.uint = u32(self.base, at)
+        """What is wrong with the section header that begins at pos, of which 16 bytes are there; None where nothing is.
+
+        Raises InputError where the capture cannot be read from here on, whatever follows.
+        """
+        magic: cython.uint = u32(self.base, self.pos + 8)
+        major: cython.uint = u16(self.base, self.pos + 12)
         if magic == 0x4D3C2B1A:
             raise InputError(
-                self.name, "is a byte-swapped (big-endian) capture, which is not supported", self.offset,
+                self.name,
+                "is a byte-swapped (big-endian) capture, which is not supported",
+                self.start + self.pos,
                 "convert it on a machine of the kind that recorded it",
             )
+        cause = None
         if magic != 0x1A2B3C4D:
-            raise InputError(self.name, f"section header has magic {magic:#x} instead of 0x1a2b3c4d", self.offset)
-        major: cython.uint = u16(self.base, at + 4)
-        if major != 1:
-            raise InputError(self.name, f"capture format {major}.{u16(self.base, at + 6)} is not known (1.x is)", self.offset)
+            cause = f"section header has magic {magic:#x} instead of 0x1a2b3c4d"
+        elif major != 1:
+            cause = f"capture format {major}.{u16(self.base, self.pos + 14)} is not known (1.x is)"
+        if cause is not None and self.position == 0:
+            raise InputError(self.name, cause, 0)
+        return cause
 
     def advance(self):
         kind: cython.uint
@@ -336,7 +342,13 @@ class EventCursor:
             size = u32(self.base, self.pos + 4)
             self.block_at = self.pos
             cause = None
-            if size < 12 or size & 3:
+            if kind == 0x0A0D0D0A and self.fill(16):
+                # Before its length is believed: in a byte-swapped capture that is the first thing to be wrong.
+                cause = self._section()
+                self.block_at = self.pos
+            if cause is not None:
+                pass
+            elif size < 12 or size & 3:
                 cause = f"block of type {kind:#x} has the impossible length {size}"
             elif size > _MAX_BLOCK:
                 cause = f"block of type {kind:#x} claims {size} bytes; at most {_MAX_BLOCK} are accepted"
@@ -367,8 +379,6 @@ class EventCursor:
                     raise InputError(self.name, cause, self.offset)
                 self.report(self.offset, cause)
                 continue
-            if kind == 0x0A0D0D0A:
-                self._section()
             return BLOCK
 
     def body(self):
@@ -585,6 +595,8 @@ class EventCursor:
             if size < 12 or size & 3 or size > _MAX_EVENT or kind not in blocks.KNOWN:
                 return False
             if not self.fill(at + size) or u32(self.base, self.pos + at + size - 4) != size:
+                return False
+            if kind == 0x0A0D0D0A and (size < 28 or u32(self.base, self.pos + at + 8) != 0x1A2B3C4D):
                 return False
             at += size
             found += 1

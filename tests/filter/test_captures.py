@@ -62,7 +62,7 @@ def test_the_story_of_the_web_shell(matching: Matching, text: str, found: list[s
 
 RECORDED = [
     ("sockets", "fd.type in (ipv4, ipv6) and evt.type != close"),
-    ("sockets", "proc.aname != python3 or fd.lport = 1"),
+    ("sockets", "proc.aname[0] = python3 and fd.rport > 0 and fd.is_server = false"),
     ("namespaces", "container.id = host and proc.vpid < 10"),
     ("threads", "thread.ismain = true and fd.name pmatch (/usr, /etc)"),
     ("ipv6", "fd.net = ::1/128"),

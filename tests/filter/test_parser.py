@@ -1,13 +1,15 @@
 """Text to syntax tree."""
 
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftools.filter.errors import FilterError
-from sftools.filter.operators import OPERATORS, Takes
-from sftools.filter.parser import parse
-from sftools.filter.syntax import And, Check, Expression, Not, Or, Word, to_text
+from sftools.filter.operators import BY_NAME, OPERATORS, Takes
+from sftools.filter.parser import BARE, parse
+from sftools.filter.syntax import And, Check, Expression, Not, Or, Word
 from sftools.limits import MAX_FILTER_CHARS, MAX_FILTER_DEPTH, MAX_FILTER_LIST
 
 
@@ -190,6 +192,42 @@ def grow(inner: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression]:
 
 
 trees: st.SearchStrategy[Expression] = st.recursive(checks(), grow, max_leaves=12)
+
+
+ESCAPES = {"\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\\": "\\\\", '"': r"\""}
+
+
+def to_text(tree: Expression) -> str:
+    """A filter that parses to that tree."""
+    if isinstance(tree, Check):
+        return check_text(tree)
+    if isinstance(tree, Not):
+        return "not " + operand_text(tree.operand)
+    word = " and " if isinstance(tree, And) else " or "
+    return word.join(operand_text(operand) for operand in tree.operands)
+
+
+def operand_text(tree: Expression) -> str:
+    text = to_text(tree)
+    return text if isinstance(tree, Check | Not) else f"({text})"
+
+
+def check_text(check: Check) -> str:
+    argument = "" if check.argument is None else f"[{quoted(check.argument.text)}]"
+    takes = BY_NAME[check.operator].takes
+    values = [word_text(value.text) for value in check.values]
+    if takes is Takes.NOTHING:
+        return f"{check.field}{argument} {check.operator}"
+    shown = values[0] if takes is Takes.VALUE else f"({', '.join(values)})"
+    return f"{check.field}{argument} {check.operator} {shown}"
+
+
+def word_text(text: str) -> str:
+    return text if re.fullmatch(BARE, text) else quoted(text)
+
+
+def quoted(text: str) -> str:
+    return '"' + "".join(ESCAPES.get(char, char) for char in text) + '"'
 
 
 @given(trees)

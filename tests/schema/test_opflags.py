@@ -9,7 +9,7 @@ ORDER = """CLONE EXEC EXIT SETUID SETNS ACCEPT CONNECT OPEN READ_RECV WRITE_SEND
 RMDIR LINK UNLINK SYMLINK RENAME""".split()
 
 
-@pytest.mark.parametrize(("bit", "name"), enumerate(ORDER))
+@pytest.mark.parametrize(("bit", "name"), list(enumerate(ORDER)))
 def test_bits(bit: int, name: str) -> None:
     assert getattr(opflags, f"OP_{name}") == 1 << bit
     assert opflags.op_names(1 << bit) == [name]

@@ -1,0 +1,283 @@
+"""The conversion of captures into traces, as sysporter and programs use it: inputs, engine and output put together."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+
+from sftools.avro.encoder_cy import Encoder
+from sftools.avro.outputs import Output
+from sftools.engine.engine_cy import Engine
+from sftools.engine.options import EngineOptions
+from sftools.errors import InputError, OutputError, SftoolsError, UsageError
+from sftools.scap.events_cy import EventCursor
+from sftools.scap.source import STDIN, StreamDamage, open_source
+from sftools.schema.versions import branches
+
+_SECOND = 1_000_000_000
+# Between two calls of progress(): some 0.1 s.
+_SLICE = 200_000
+_NUMBERS = re.compile(r"(\d+)")
+_SUFFIXES = re.compile(r"(\.scap)?(\.(gz|zst|zstd|lz4))?$")
+
+
+@dataclass(slots=True)
+class PorterOptions:
+    """exporter, node_ip: for the trace's header; an empty exporter is the first capture's hostname.
+
+    schema: 5, or 6, which has IPv6 flows. strict: damage is an error.
+    """
+
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    exporter: str = ""
+    node_ip: str = ""
+    schema: int = 5
+    strict: bool = False
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a conversion did. The numbers of several are added up with add().
+
+    bytes_stored, bytes_in: bytes read, compressed and not; bytes_out: written. records: by type. damaged: damaged places
+    in the inputs; damage: a line for each of the first. unknown_types: events that no event table has. unknown_threads:
+    events of threads that nothing else tells of. left_out: operations that the filter or -c left out. ipv6_left_out: flows
+    that the schema has no place for. paths: of the files written. tables: sizes of the engine's tables at the end.
+    """
+
+    inputs: int = 0
+    events: int = 0
+    bytes_stored: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    records: dict[str, int] = field(default_factory=dict)
+    damaged: int = 0
+    damage: list[str] = field(default_factory=list)
+    unknown_types: int = 0
+    unknown_threads: int = 0
+    left_out: int = 0
+    ipv6_left_out: int = 0
+    seconds: float = 0.0
+    paths: list[str] = field(default_factory=list)
+    tables: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: Stats) -> None:
+        """Count another conversion in."""
+        for name in (f.name for f in fields(self)):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(mine, dict):
+                for key, number in theirs.items():
+                    mine[key] = mine.get(key, 0) + number
+            else:
+                setattr(self, name, mine + theirs)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One input of port_each: what became of it. Of stats and error one is there."""
+
+    path: str
+    stats: Stats | None = None
+    error: SftoolsError | None = None
+
+
+Progress = Callable[[str, int, int | None, int], None]
+"""Called now and then with: name of the input, bytes of it read, its size (None for a pipe), events so far in all."""
+
+
+def find_captures(names: Sequence[str]) -> list[str]:
+    """The inputs that names stand for: files and `-` as they are, a directory's *.scap* files, a pattern's matches.
+
+    Files of a directory or pattern are in natural order (x.scap2 before x.scap10). Raises InputError where a directory
+    or a pattern has none; whether a file exists is not looked at.
+    """
+    found: list[str] = []
+    for name in names:
+        if name == STDIN or os.path.isfile(name):
+            found.append(name)
+        elif os.path.isdir(name):
+            inside = [os.path.join(name, file) for file in _listed(name) if _is_capture(file)]
+            inside = sorted((path for path in inside if not os.path.isdir(path)), key=_natural)
+            if not inside:
+                raise InputError(name, "has no capture in it", hint="captures are named *.scap*")
+            found += inside
+        elif not os.path.lexists(name) and glob.has_magic(name):
+            matches = sorted((path for path in glob.glob(name) if not os.path.isdir(path)), key=_natural)
+            if not matches:
+                raise InputError(name, "matches no file")
+            found += matches
+        else:
+            found.append(name)
+    return found
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError as error:
+        raise InputError(directory, f"cannot be listed: {error.strerror}") from None
+
+
+def _is_capture(name: str) -> bool:
+    return ".scap" in name and not name.startswith(".") and not name.endswith((".sf", ".tmp"))
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(path)]
+
+
+def trace_name(path: str) -> str:
+    """The name of the trace that an input becomes: x.sf for x.scap and x.scap.gz, x.scap0.sf for x.scap0."""
+    return "stdin.sf" if path == STDIN else _SUFFIXES.sub("", os.path.basename(path), count=1) + ".sf"
+
+
+def port(inputs: Sequence[str], output: Output, options: PorterOptions, progress: Progress | None = None) -> Stats:
+    """Convert captures, one after the other, into one trace.
+
+    Raises InputError, OutputError, UsageError, BrokenPipeError where the output is a pipe that nobody reads; then, as
+    after any other exception, nothing incomplete is left of the output. Damage raises only with options.strict.
+    """
+    if options.engine.rotate_seconds and not output.splits:
+        raise UsageError("-G makes several files: it needs -w with a file name or a directory")
+    began = time.perf_counter()
+    stats = Stats()
+    encoder = Encoder(output.block, options.schema, output.datum if output.wants_datums else None)
+    exporter = os.fsencode(options.exporter)
+
+    def write_header(name: str) -> None:
+        encoder.header(options.schema, exporter or engine.hostname, os.fsencode(options.node_ip), os.fsencode(name))
+
+    def start(hostname: bytes) -> None:
+        write_header(output.begin(engine.first_ts // _SECOND))
+
+    def rotate(ts: int) -> None:
+        write_header(output.next(ts // _SECOND))
+
+    engine = Engine(encoder, options.engine, start, rotate)
+    try:
+        for path in inputs:
+            _read(path, engine, options, stats, progress)
+        engine.finish()
+        encoder.flush()
+        output.commit()
+    except BaseException:
+        output.abandon()
+        raise
+    stats.records = {name: encoder.counts[i] for name, i in branches(options.schema).items() if encoder.counts[i]}
+    stats.bytes_out = output.bytes_written
+    stats.paths = list(output.paths)
+    stats.unknown_types = engine.unknown_types
+    stats.unknown_threads = engine.unknown_threads
+    stats.left_out = engine.filtered
+    stats.ipv6_left_out = engine.flows.ipv6_left_out
+    stats.tables = {
+        "threads": len(engine.threads.by_tid),
+        "processes": len(engine.threads.groups),
+        "containers": len(engine.entities.containers),
+        "threads evicted": engine.threads.evicted,
+        "threads refused": engine.threads.refused,
+        "flows dropped": engine.flows.dropped,
+    }
+    stats.seconds = time.perf_counter() - began
+    return stats
+
+
+def _read(path: str, engine: Engine, options: PorterOptions, stats: Stats, progress: Progress | None) -> None:
+    """One capture to its end."""
+    with open_source(path) as source:
+        cursor = EventCursor(source, source.name, options.strict)
+        try:
+            while engine.run(cursor, _SLICE):
+                if progress:
+                    progress(source.name, source.consumed, source.size, stats.events + cursor.events)
+        except StreamDamage as error:
+            if options.strict or cursor.block_type == 0:
+                raise
+            stats.damaged += 1
+            stats.damage.append(str(error))
+        stats.inputs += 1
+        stats.events += cursor.events
+        stats.bytes_stored += source.consumed
+        stats.bytes_in += cursor.position
+        stats.damaged += cursor.damaged
+        stats.damage += [str(InputError(source.name, cause, offset)) for offset, cause in cursor.damage]
+        if not (cursor.events or cursor.damaged or engine.hostname or engine.threads.by_tid):
+            hint = "a network capture (pcapng) begins in the same way"
+            raise InputError(source.name, "has no block of a scap capture but the section header", hint=hint)
+
+
+def port_each(
+    pairs: Sequence[tuple[str, Output]], options: PorterOptions, jobs: int = 1, progress: Progress | None = None
+) -> Iterator[Outcome]:
+    """Convert each input into a trace of its own, `jobs` at a time (each in a process), and yield what became of each.
+
+    An input that fails does not keep the others from being converted. In any order where jobs > 1; progress is not
+    called then. When the iterator is closed early, what runs is ended and leaves no output.
+    """
+    if jobs > 1 and len(pairs) > 1:
+        yield from _port_beside(pairs, options, jobs)
+        return
+    for path, output in pairs:
+        yield _outcome(path, output, options, progress)
+
+
+def _outcome(path: str, output: Output, options: PorterOptions, progress: Progress | None) -> Outcome:
+    try:
+        return Outcome(path, stats=port([path], output, options, progress))
+    except SftoolsError as error:
+        return Outcome(path, error=error)
+
+
+def _port_beside(pairs: Sequence[tuple[str, Output]], options: PorterOptions, jobs: int) -> Iterator[Outcome]:
+    import multiprocessing
+    from multiprocessing.connection import Connection, wait
+
+    fork = multiprocessing.get_context("fork")  # a compiled filter cannot be sent to another process
+
+    def work(path: str, output: Output, sender: Connection) -> None:
+        outcome = _outcome(path, output, options, None)
+        sender.send(outcome.stats if outcome.error is None else str(outcome.error))
+
+    waiting = list(reversed(pairs))
+    running: dict[Connection, tuple[multiprocessing.process.BaseProcess, str]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                path, output = waiting.pop()
+                receiver, sender = fork.Pipe(duplex=False)
+                process = fork.Process(target=work, args=(path, output, sender))
+                process.start()
+                sender.close()
+                running[receiver] = process, path
+            for receiver in wait(list(running)):
+                assert isinstance(receiver, Connection)
+                process, path = running.pop(receiver)
+                try:
+                    got = receiver.recv()
+                except EOFError:
+                    got = None
+                receiver.close()
+                process.join()
+                if isinstance(got, Stats):
+                    yield Outcome(path, stats=got)
+                else:
+                    why = got or f"{path}: the process that converted it died (exit code {process.exitcode})"
+                    yield Outcome(path, error=SftoolsError(why))
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, _ in running.values():
+            process.join()
+
+
+def check_distinct(paths: Sequence[str], names: Sequence[str]) -> None:
+    """Raises OutputError where two inputs would become traces of the same name."""
+    seen: dict[str, str] = {}
+    for path, name in zip(paths, names, strict=True):
+        if name in seen:
+            raise OutputError(f"{path} and {seen[name]} would both become {name}: convert them apart")
+        seen[name] = path
