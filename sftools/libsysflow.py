@@ -9,26 +9,31 @@ from __future__ import annotations
 
 import enum
 import errno
+import functools
 import logging
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from sftools import __version__
+from sftools.avro.container import ContainerWriter
 from sftools.avro.encoder_cy import Encoder
+from sftools.avro.outputs import Both, FileOutput, Output, SocketOutput
 from sftools.engine.engine_cy import Engine
 from sftools.engine.options import CONSUME, FLOW, MODES, NOFILES, READ_ALL, READ_SELECTED, EngineOptions
-from sftools.errors import InputError, SftoolsError, UsageError
+from sftools.errors import InputError, OutputError, SftoolsError, UsageError
+from sftools.porter import PorterOptions, port
 from sftools.reader import Activity, Decoder, Joiner, Record
 from sftools.scap.events_cy import EventCursor
 from sftools.scap.source import StreamDamage, open_source
 from sftools.schema import versions
 from sftools.schema.sysflow import Container, File, Process, SFHeader
 
-# The engine runs this many events before their records are handed over: few enough to be little memory and to stop
-# within milliseconds, so many that the change from one to the other costs nothing.
+# The engine runs this many events before their records are handed over: so few that they are little memory, so many
+# that going from one to the other costs nothing.
 _SLICE_EVENTS = 4096
+_CONVERTED = "what is sound was converted"
 
 Path: TypeAlias = str | os.PathLike[str]
 
@@ -62,8 +67,53 @@ def convert(
     options.proc_flow = proc_flow
     options.container_only = container_only
     names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    conversion = _Conversion(options, schema, exporter, node_ip, strict)
-    return conversion.records([os.fspath(name) for name in names])
+    decoder = Decoder(versions.schema_json(schema))
+    blocks: list[tuple[bytes, int]] = []
+    encoder = Encoder(lambda block, count: blocks.append((block, count)), schema)
+    engine = Engine(
+        encoder,
+        options,
+        lambda hostname: encoder.header(schema, exporter.encode() or hostname, node_ip.encode(), b""),
+    )
+
+    def ready() -> Iterator[Record]:
+        encoder.flush()
+        for block, count in blocks:
+            yield from decoder.records(block, count)
+        blocks.clear()
+
+    def records() -> Iterator[Record]:
+        damage: InputError | None = None
+        for name in names:
+            with open_source(os.fspath(name)) as source:
+                cursor = EventCursor(source, source.name, strict)
+                more = True
+                while more:
+                    try:
+                        more = engine.run(cursor, _SLICE_EVENTS)
+                    except InputError as error:
+                        yield from ready()
+                        if strict or not isinstance(error, StreamDamage):
+                            raise
+                        more = False
+                        damage = damage or error
+                    yield from ready()
+                damage = damage or _damage(cursor, source.name)
+        engine.finish()
+        yield from ready()
+        if damage is not None:
+            raise damage
+
+    return records()
+
+
+def _damage(cursor: EventCursor, name: str) -> InputError | None:
+    """What a cursor that is not strict has passed over."""
+    if not cursor.damaged:
+        return None
+    offset, cause = cursor.damage[0]
+    places = f"{cursor.damaged} damaged places, the first: " if cursor.damaged > 1 else ""
+    return InputError(name, f"{places}{cause}", offset, _CONVERTED)
 
 
 def _options(mode: str, file_read_mode: int, filter: str) -> EngineOptions:
@@ -77,73 +127,6 @@ def _options(mode: str, file_read_mode: int, filter: str) -> EngineOptions:
 
         options.predicate = compile_filter(filter)
     return options
-
-
-class _Conversion:
-    """An engine whose records come out as objects: blocks of the encoder, decoded at once."""
-
-    def __init__(
-        self,
-        options: EngineOptions,
-        schema: int,
-        exporter: str,
-        node_ip: str,
-        strict: bool = False,
-        stopped: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.decoder = Decoder(versions.schema_json(schema))
-        self.blocks: list[tuple[bytes, int]] = []
-        self.encoder = Encoder(lambda block, count: self.blocks.append((block, count)), schema)
-        self.schema = schema
-        self.exporter = exporter.encode()
-        self.node_ip = node_ip.encode()
-        self.engine = Engine(self.encoder, options, self._header)
-        self.strict = strict
-        self.stopped = stopped
-
-    def _header(self, hostname: bytes) -> None:
-        self.encoder.header(self.schema, self.exporter or hostname, self.node_ip, b"")
-
-    def records(self, paths: list[str]) -> Generator[Record]:
-        """All records. Once stopped() no more is read, and flows that are open then are left out."""
-        damage: InputError | None = None
-        for path in paths:
-            with open_source(path) as source:
-                cursor = EventCursor(source, source.name, self.strict)
-                more = True
-                while more and not self.stopped():
-                    try:
-                        more = self.engine.run(cursor, _SLICE_EVENTS)
-                    except InputError as error:
-                        yield from self._ready()
-                        if self.strict or not isinstance(error, StreamDamage):
-                            raise
-                        more = False
-                        damage = damage or error
-                    yield from self._ready()
-                damage = damage or _damage(cursor, source.name)
-        if self.stopped():
-            return
-        self.engine.finish()
-        yield from self._ready()
-        if damage is not None:
-            raise damage
-
-    def _ready(self) -> Iterator[Record]:
-        self.encoder.flush()
-        while self.blocks:
-            blocks, self.blocks = self.blocks, []
-            for block, count in blocks:
-                yield from self.decoder.records(block, count)
-
-
-def _damage(cursor: EventCursor, name: str) -> InputError | None:
-    """What a cursor that is not strict has passed over."""
-    if not cursor.damaged:
-        return None
-    offset, cause = cursor.damage[0]
-    places = f"{cursor.damaged} damaged places, the first: " if cursor.damaged > 1 else ""
-    return InputError(name, f"{places}{cause}", offset, "what is sound was converted")
 
 
 class SysFlowError(enum.IntEnum):
@@ -227,7 +210,7 @@ class SysFlowConfig:
 
 
 class SysFlowDriver:
-    """Converts the capture of a config and hands each event and flow to its callback.
+    """Converts the capture of a config into a trace file, to a socket, or calls with each event and flow.
 
     Raises SysFlowException where the config is wrong.
     """
@@ -237,65 +220,122 @@ class SysFlowDriver:
             raise SysFlowException(
                 "live capture is not supported: set scapInputPath to a capture", SysFlowError.OperationNotSupported
             )
-        if config.filePath or config.socketPath:
-            raise SysFlowException(
-                "filePath and socketPath are not supported: use sysporter -w or -u", SysFlowError.OperationNotSupported
-            )
-        if config.callback is None:
-            raise SysFlowException("no output: set callback")
+        if not (config.filePath or config.socketPath or config.callback):
+            raise SysFlowException("no output: set callback, filePath or socketPath")
         try:
-            self._options = _options(config.collectionMode.value, config.fileReadMode, config.falcoFilter)
+            engine = _options(config.collectionMode.value, config.fileReadMode, config.falcoFilter)
         except UsageError as error:
             raise SysFlowException(str(error)) from None
-        self._options.file_only = config.fileOnly
-        self._options.proc_flow = config.enableProcessFlow
-        self._options.container_only = config.filterContainers
+        engine.file_only = config.fileOnly
+        engine.proc_flow = config.enableProcessFlow
+        engine.container_only = config.filterContainers
+        engine.rotate_seconds = max(config.rotateInterval, 0) if config.filePath else 0
+        # Others read the file and the socket: they get the version that all know.
+        schema = 5 if config.filePath or config.socketPath else versions.LATEST
+        self._options = PorterOptions(engine, config.exporterID, config.nodeIP, schema)
         self._config = config
-        self._callback = config.callback
         self._exiting = False
 
     def run(self) -> int:
         """Convert the capture to its end, or until exit(). Returns 0.
 
-        Raises SysFlowException; for a damaged capture at its end, when the callback has had all that is sound. What
-        the callback raises ends the run.
+        Raises SysFlowException; for a damaged capture at its end, when all that is sound was converted. What the
+        callback raises ends the run.
         """
         config = self._config
-        conversion = _Conversion(
-            self._options, versions.LATEST, config.exporterID, config.nodeIP, stopped=lambda: self._exiting
-        )
-        joiner = Joiner()
-        records = conversion.records([config.scapInputPath])
         try:
-            while not self._exiting and (record := self._next(records)) is not None:
-                joined = joiner.join(record)
-                if joined is not None and joined.header is not None:
-                    self._callback(
-                        joined.header, joined.container, joined.process, joined.file, joined.new_file, joined.record
-                    )
-        finally:
-            records.close()
-        if config.enableStats:
-            counts = zip(versions.branches(versions.LATEST), conversion.encoder.counts, strict=True)
-            logging.getLogger(config.appName).info("records: %s", ", ".join(f"{name} {n}" for name, n in counts))
-        return 0
-
-    def _next(self, records: Iterator[Record]) -> Record | None:
-        try:
-            return next(records, None)
+            stats = port([config.scapInputPath], self._output(), self._options, self._go_on)
+        except _Exit:
+            return 0
         except InputError as error:
             raise SysFlowException(str(error), _code(error)) from error
+        except (OutputError, BrokenPipeError) as error:
+            raise SysFlowException(str(error), SysFlowError.ErrorReadingFileSystem) from error
+        if config.enableStats:
+            counts = ", ".join(f"{name} {number}" for name, number in stats.records.items())
+            logging.getLogger(config.appName).info("records: %s", counts)
+        if stats.damaged:
+            raise SysFlowException(f"{stats.damage[0]}; {_CONVERTED}", SysFlowError.EventParsingError)
+        return 0
 
     def exit(self) -> None:
-        """Stop: the capture is read no further and run() returns 0. From the callback, a signal handler, or a thread.
+        """Stop: run() returns 0 soon. From the callback, a signal handler or another thread.
 
-        Called in the callback, it is the last call. Flows that are open are left out.
+        Called in the callback, that call is the last. Flows that are open are left out, and so is a trace file that
+        is not complete.
         """
         self._exiting = True
 
     def getVersion(self) -> str:
         """The version of sftools."""
         return __version__
+
+    def _output(self) -> Output:
+        config = self._config
+        schema = versions.schema_json(self._options.schema)
+        outputs: list[Output] = []
+        if config.filePath:
+            outputs.append(
+                FileOutput(
+                    self._file_name, lambda write: ContainerWriter(write, schema), splits=config.rotateInterval > 0
+                )
+            )
+        if config.socketPath:
+            outputs.append(SocketOutput(config.socketPath))
+        if config.callback:
+            outputs.append(_Calls(config.callback, schema, self._go_on))
+        return functools.reduce(Both, outputs)
+
+    def _file_name(self, second: int) -> str:
+        path = self._config.filePath
+        if path.endswith("/"):
+            return f"{path}{second}"
+        return f"{path}.{second}" if self._config.rotateInterval > 0 else path
+
+    def _go_on(self, *_: object) -> None:
+        if self._exiting:
+            raise _Exit
+
+
+class _Exit(Exception):
+    """exit() was called."""
+
+
+class _Calls:
+    """The output that calls a callback."""
+
+    splits = True
+    wants_datums = False
+    bytes_written = 0
+
+    def __init__(self, callback: SysFlowCallback, schema: str, go_on: Callable[[], None]) -> None:
+        self.paths: list[str] = []
+        self._callback = callback
+        self._decoder = Decoder(schema)
+        self._joiner = Joiner()
+        self._go_on = go_on
+
+    def begin(self, second: int) -> str:
+        return ""
+
+    def next(self, second: int) -> str:
+        return ""
+
+    def block(self, data: bytes, count: int) -> None:
+        for record in self._decoder.records(data, count):
+            row = self._joiner.join(record)
+            if row is not None and row.header is not None:
+                self._go_on()
+                self._callback(row.header, row.container, row.process, row.file, row.new_file, row.record)
+
+    def datum(self, data: bytes) -> None:
+        pass
+
+    def commit(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
 
 
 def _code(error: InputError) -> SysFlowError:

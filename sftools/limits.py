@@ -8,10 +8,10 @@ MIB = 1024 * KIB
 # scap
 
 # A list block that claims gigabytes: the buffer grows only with bytes that really arrive, and not past this.
-MAX_BLOCK_BYTES = 256 * MIB
+MAX_BLOCK_BYTES = 128 * MIB
 
 # An event block that claims a huge event, to make the reader buffer it. The drivers' largest are 64 KiB, plugins' 256 KiB.
-MAX_EVENT_BYTES = 16 * MIB
+MAX_EVENT_BYTES = MIB
 
 # An event that claims millions of parameters. The format's own maximum is PPM_MAX_EVENT_PARAMS, 32.
 MAX_EVENT_PARAMS = 32
@@ -30,13 +30,28 @@ MAX_WINDOW_BYTES = 128 * MIB
 
 # state
 
-# A capture that invents thread after thread. The oldest entries without use go first.
+# A capture that invents thread after thread. The entries longest without an event go first.
 MAX_THREADS = 131_072
+
+# Threads with 64 KiB of arguments and as much environment each (the drivers record 4 KiB of each): all texts together.
+MAX_THREAD_TEXT_BYTES = 128 * MIB
+
+# Enter events that are saved until their exit, one a thread. The largest real one holds two paths.
+MAX_SAVED_EVENT_BYTES = 16 * KIB
+
+# Names of users, groups, sockets and memfds of 64 KiB each, in tables of many. sun_path has 108 bytes, a memfd 249.
+MAX_NAME_BYTES = 256
+
+# Pods whose labels are megabytes.
+MAX_LABELS_BYTES = 64 * KIB
+
+# Exits without end in one second of capture time: exited processes are remembered for that long, but no more of them.
+MAX_EXITED = 8192
 
 # A process that opens fd after fd and never closes one; also fds of absurd number. Linux's default hard limit is lower.
 MAX_FDS_PER_PROCESS = 65_536
 
-# The same over all processes.
+# The same over all processes. A path counts as one more fd for each 256 bytes of it.
 MAX_FDS = 1_048_576
 
 # A chain of parents that is a cycle or never ends.
@@ -45,18 +60,18 @@ MAX_ANCESTORS = 1024
 # A working directory that grows with every relative chdir. PATH_MAX is 4,096; names built from dirfds can be longer.
 MAX_PATH_BYTES = 16 * KIB
 
-# File, container and process entities that are remembered so as not to be written twice: past these, entries without
+# File and container entities that are remembered so as not to be written twice: past these, entries without
 # open flows are forgotten and written again (REUP) when they return.
 MAX_FILES = 65_536
-MAX_PROCESSES = 131_072
-MAX_CONTAINERS = 4096
+MAX_FILE_BYTES = 32 * MIB
+MAX_CONTAINERS = 1024
 MAX_USERS = 65_536
 
 # Flows on one fd of one process, by threads and files: a capture in which an fd is opened on ever other files and never
 # closed makes each look-up walk all of them. Past this the oldest is exported and dropped.
 MAX_FLOWS_PER_FD = 1024
 
-# Flows that never close. The oldest is exported, as after 30 s, and dropped.
+# Flows that never close. The oldest is exported, as after 30 s, and dropped. A path counts as one more for each 256 bytes.
 MAX_FLOWS = 262_144
 
 # Avro IDL

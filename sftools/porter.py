@@ -43,10 +43,11 @@ class PorterOptions:
 class Stats:
     """What a conversion did. The numbers of several are added up with add().
 
-    bytes_stored, bytes_in: bytes read, compressed and not; bytes_out: written. records: by type. damaged: damaged places
-    in the inputs; damage: a line for each of the first. unknown_types: events that no event table has. unknown_threads:
-    events of threads that nothing else tells of. left_out: operations that the filter or -c left out. ipv6_left_out: flows
-    that the schema has no place for. paths: of the files written. tables: sizes of the engine's tables at the end.
+    bytes_stored, bytes_in: bytes read, compressed and not; bytes_out: written. records: by type. damaged: places of
+    damage in the inputs; damage: a line for each of the first. unknown_types: events that no event table has.
+    unknown_threads: events of threads that nothing else tells of. left_out: operations that the filter or -c left out.
+    ipv6_left_out: flows that the schema has no place for. paths: of the files written. tables: how the engine's tables
+    stand at the end.
     """
 
     inputs: int = 0
@@ -235,6 +236,7 @@ def _outcome(path: str, output: Output, options: PorterOptions, progress: Progre
 def _port_beside(pairs: Sequence[tuple[str, Output]], options: PorterOptions, jobs: int) -> Iterator[Outcome]:
     import multiprocessing
     from multiprocessing.connection import Connection, wait
+    from multiprocessing.context import ForkProcess
 
     fork = multiprocessing.get_context("fork")  # a compiled filter cannot be sent to another process
 
@@ -243,7 +245,7 @@ def _port_beside(pairs: Sequence[tuple[str, Output]], options: PorterOptions, jo
         sender.send(outcome.stats if outcome.error is None else str(outcome.error))
 
     waiting = list(reversed(pairs))
-    running: dict[Connection, tuple[multiprocessing.process.BaseProcess, str]] = {}
+    running: dict[Connection, tuple[ForkProcess, str]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -253,8 +255,8 @@ def _port_beside(pairs: Sequence[tuple[str, Output]], options: PorterOptions, jo
                 process.start()
                 sender.close()
                 running[receiver] = process, path
-            for receiver in wait(list(running)):
-                assert isinstance(receiver, Connection)
+            ready = wait(list(running))
+            for receiver in [receiver for receiver in running if receiver in ready]:
                 process, path = running.pop(receiver)
                 try:
                     got = receiver.recv()

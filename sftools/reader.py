@@ -79,7 +79,7 @@ def _records(source: _Input) -> Iterator[Record]:
     try:
         decoder = Decoder(schema)
     except SftoolsError as error:
-        raise InputError(source.name, f"cannot be read as a SysFlow trace: {error}") from None
+        raise InputError(source.name, f"cannot be read as a SysFlow trace: {_one_line(error)}") from None
     while not source.at_end():
         start = source.offset
         count, size = source.long("a block"), source.long("a block")
@@ -91,7 +91,12 @@ def _records(source: _Input) -> Iterator[Record]:
         try:
             yield from decoder.records(_expand(codec, data), count)
         except (DecodeError, *_EXPAND_ERRORS) as error:
-            raise InputError(source.name, f"damaged block: {error}", start) from None
+            raise InputError(source.name, f"damaged block: {_one_line(error)}", start) from None
+
+
+def _one_line(error: Exception) -> str:
+    """An error's text, which may have names out of the file in it."""
+    return "".join(char if char.isprintable() else "?" for char in str(error))
 
 
 class _Input:
@@ -418,6 +423,7 @@ def _kind(schema: Any) -> str:
 
 
 _ZERO: dict[str, Callable[[], Any]] = {
+    "null": lambda: None,
     "boolean": bool, "int": int, "long": int, "string": str, "array": list, "map": dict,
 }  # fmt: skip
 
@@ -430,7 +436,9 @@ def _default_of(record: str, field: str, schema: Any) -> Callable[[], Any]:
     if _kind(schema) == "enum":
         first = getattr(sysflow, schema["name"].rpartition(".")[2])(schema["symbols"][0])
         return lambda: first
-    return _ZERO.get(_kind(schema), lambda: None)
+    if _kind(schema) not in _ZERO:
+        raise SftoolsError(f"its schema lacks {record}.{field}")
+    return _ZERO[_kind(schema)]
 
 
 # -- joined

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pytest
 
 import sftools
 from sftools.libsysflow import SFSysCallMode, SysFlowConfig, SysFlowDriver, SysFlowError, SysFlowException
+from sftools.reader import Decoder, Joiner, read_trace
 from sftools.scap.scenario import build
 from sftools.schema.opflags import OP_EXEC, OP_RENAME
 from sftools.schema.sysflow import Container, File, FileEvent, FileFlow, Process, ProcessEvent, SFHeader
+from sftools.schema.versions import schema_json
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WEBSHELL = str(FIXTURES / "webshell.scap")
@@ -133,7 +136,59 @@ def test_enable_stats_logs_the_counts_under_the_app_name(caplog: pytest.LogCaptu
     with caplog.at_level(logging.INFO, "mine"):
         got = calls(enableStats=True, appName="mine")
     [line] = [record.getMessage() for record in caplog.records if record.name == "mine"]
-    assert f"ProcessEvent {sum(isinstance(call[5], ProcessEvent) for call in got)}," in line
+    assert f"ProcessEvent {sum(isinstance(call[5], ProcessEvent) for call in got)}" in line.split(", ")
+
+
+# -- files and sockets
+
+
+def test_a_trace_file_instead_of_the_callback_or_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "out.sf"
+    got = calls(filePath=str(path), rotateInterval=0)
+    joiner = Joiner()
+    written = [row.record for record in read_trace(str(path)) if (row := joiner.join(record))]
+    assert written == [call[5] for call in got]
+    assert got[0][0] == SFHeader(5, "node-7", "", str(path))
+    with pytest.raises(SysFlowException, match=r"out\.sf") as raised:
+        SysFlowDriver(SysFlowConfig(scapInputPath=WEBSHELL, filePath=str(path), rotateInterval=0)).run()
+    assert raised.value.getErrorCode() is SysFlowError.ErrorReadingFileSystem
+
+
+def test_files_are_named_by_capture_time(tmp_path: Path) -> None:
+    minutes = str(FIXTURES / "minutes.scap")
+    for path in (f"{tmp_path}/", f"{tmp_path}/prefix"):
+        SysFlowDriver(SysFlowConfig(scapInputPath=minutes, filePath=path, rotateInterval=60)).run()
+    names = {entry.name for entry in tmp_path.iterdir()}
+    epochs = {name for name in names if name.isdigit()}
+    assert len(epochs) > 1
+    assert names == epochs | {f"prefix.{epoch}" for epoch in epochs}
+
+
+def test_exit_leaves_no_file_that_is_not_complete(tmp_path: Path) -> None:
+    def callback(*call: Any) -> None:
+        driver.exit()
+
+    config = SysFlowConfig(scapInputPath=WEBSHELL, callback=callback, filePath=f"{tmp_path}/")
+    driver = SysFlowDriver(config)
+    assert driver.run() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_socket_gets_a_message_for_each_record(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.bind(path)
+        server.listen(1)
+        config = SysFlowConfig(scapInputPath=WEBSHELL, socketPath=path)
+        thread = threading.Thread(target=SysFlowDriver(config).run)
+        thread.start()
+        client, _ = server.accept()
+        with client:
+            decoder = Decoder(schema_json(5))
+            records = [next(decoder.records(data, 1)) for data in iter(lambda: client.recv(1 << 20), b"")]
+        thread.join(60)
+    assert records[0] == SFHeader(5, "node-7", "", path)
+    assert records[1:] == list(sftools.convert(WEBSHELL, schema=5))[1:]
 
 
 # -- errors
@@ -187,8 +242,8 @@ def test_error_codes_have_the_published_numbers() -> None:
 
 
 def test_the_documentation_has_every_field_with_its_default() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `?([^|`]*)`? \| (.*) \|$", DOCS.read_text(), re.MULTILINE)
-    documented = {name: default.strip() for name, default, *_ in rows}
+    table = re.findall(r"^\| `(\w+)` \| (.*?) ?\| .* \| .* \|$", DOCS.read_text(), re.MULTILINE)
+    documented = {name: default.strip("`") for name, default in table}
     shown = {}
     for field in dataclasses.fields(SysFlowConfig):
         default = field.default.name if isinstance(field.default, SFSysCallMode) else str(field.default)

@@ -254,6 +254,8 @@ HARMFUL = {
     "enum without symbols": with_branch(record("sysflow.A", {"type": "enum", "name": "E", "symbols": []})),
     "another type": with_branch(version("string")),
     "another record": with_branch(record("sysflow.entity.Pet", "int")),
+    "a name of two lines": with_branch(record("sysflow.entity.SFHeader", "a\nb")),
+    "no process": with_branch(record("sysflow.event.ProcessEvent", "long")),
     "a branch that is no record": with_branch("int"),
     "a name twice": with_branch(version("long"), version("long")),
     "no union": json.dumps(record("sysflow.SysFlow", "int")),
@@ -261,9 +263,12 @@ HARMFUL = {
 
 
 @pytest.mark.parametrize("schema", HARMFUL.values(), ids=HARMFUL.keys())
-def test_a_harmful_schema_is_refused(schema: str) -> None:
+def test_a_harmful_schema_is_refused(schema: str, tmp_path: Path) -> None:
     with pytest.raises(SftoolsError, match="schema"):
         Decoder(schema)
+    got, error = read(container_file(schema, [(1, bytes(100))]), tmp_path)
+    assert got == []
+    assert error.isprintable()
 
 
 def test_a_json_too_deep_to_parse_is_refused() -> None:

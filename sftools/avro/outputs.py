@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable
 from typing import NoReturn, Protocol
@@ -29,7 +28,7 @@ def temporary_name(path: str) -> str:
     """A name in the directory of `path` for what becomes `path`: `.NAME.<pid>.<8 hex digits>.tmp`."""
     directory, name = os.path.split(path)
     short = os.fsdecode(os.fsencode(name)[:_NAME_BYTES])
-    return os.path.join(directory, f".{short}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    return os.path.join(directory, f".{short}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
 
 
 def is_temporary(name: str) -> bool:

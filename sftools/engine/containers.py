@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
-from sftools.limits import MAX_CONTAINERS
+from sftools.limits import MAX_CONTAINERS, MAX_LABELS_BYTES
 
 CT_DOCKER, CT_LXC, CT_LIBVIRT_LXC, CT_MESOS, CT_RKT, CT_CUSTOM, CT_CRI, CT_CONTAINERD, CT_CRIO, CT_BPM = range(10)
 
@@ -29,6 +29,9 @@ _LAYOUTS: tuple[tuple[re.Pattern[bytes], int], ...] = (
     (re.compile(rb"/machine-rkt\\x2d([0-9a-f\\x-]{36,48})\.scope"), CT_RKT),
     (re.compile(rb"/bpm-([^/.]+)"), CT_BPM),
 )
+
+# Longer cgroup lists than any real one are not remembered.
+_CACHED_BYTES = 4096
 
 # Container events carry libsinsp's own numbering, which went on after the schema's enum was fixed.
 _TYPES = {10: CT_CUSTOM, 11: CT_CUSTOM}
@@ -51,9 +54,10 @@ class CgroupIds:
             path = entry.partition(b"=")[2]
             if len(path) > 1 and (found := _match(path)):
                 break
-        if len(self._known) >= MAX_CONTAINERS:
-            self._known.clear()
-        self._known[cgroups] = found
+        if len(cgroups) <= _CACHED_BYTES:
+            if len(self._known) >= MAX_CONTAINERS:
+                self._known.clear()
+            self._known[cgroups] = found
         return found
 
 
@@ -152,8 +156,21 @@ def _pod(doc: dict[str, Any]) -> PodFacts | None:
         namespace=_text(labels.get("io.kubernetes.pod.namespace")),
         internal_ip=_address(doc.get("ip")),
         restart_count=_number(int(restarts)) if isinstance(restarts, str) and re.fullmatch(r"[0-9]{1,9}", restarts) else 0,
-        labels={_text(key): _text(value) for key, value in shown.items()},
+        labels=_labels(shown),
     )
+
+
+def _labels(shown: dict[str, Any]) -> dict[bytes, bytes]:
+    """Labels as text, as far as limits.MAX_LABELS_BYTES goes."""
+    labels: dict[bytes, bytes] = {}
+    left = MAX_LABELS_BYTES
+    for key, value in shown.items():
+        text = _text(value)
+        left -= len(key) + len(text)
+        if left < 0:
+            break
+        labels[_text(key)] = text
+    return labels
 
 
 def from_fields(id_: bytes, type_: int, name: bytes, image: bytes) -> ContainerFacts:

@@ -41,7 +41,6 @@ cdef class Engine:
     cdef readonly FdInfo info
     cdef readonly long long fd
     cdef readonly long long res
-    cdef readonly unsigned int event_type
     # counts
     cdef readonly unsigned long long unknown_types
     cdef readonly unsigned long long unknown_threads

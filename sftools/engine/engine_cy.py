@@ -32,6 +32,7 @@ from sftools.engine import containers
 from sftools.engine.options import CONSUME, NOFILES
 from sftools.engine.state_cy import Pod
 from sftools.engine.users import UNKNOWN, Users, fallback
+from sftools.limits import MAX_NAME_BYTES
 from sftools.scap import blocks, lists, tables
 from sftools.schema import opflags
 
@@ -41,6 +42,7 @@ _MAX_TIME = cython.declare(cython.ulonglong, 1 << 63)
 _CLONE_STALE = cython.declare(cython.ulonglong, 2_000_000_000)
 _EINPROGRESS = cython.declare(cython.longlong, -115)
 _AT_FDCWD = cython.declare(cython.longlong, -100)
+_MAX_NAME = cython.declare(cython.Py_ssize_t, MAX_NAME_BYTES)
 _SOCK_CLOEXEC = cython.declare(cython.uint, 0x80000)
 
 _O_DIRECTORY = cython.declare(cython.uint, tables.PPM_O_DIRECTORY)
@@ -414,8 +416,11 @@ class Engine:
         old: Thread = self.threads.find(entry.tid)
         if old is not None:
             self.threads.remove(old)
-        if not self.threads.add(thread):
+        if self.threads.full() or not self.threads.add(thread):
+            # A list never pushes out what it listed before.
+            self.threads.refused += 1
             return
+        self.threads.weigh(thread)
         if thread.is_leader() and thread.group is not None:
             group = thread.group
             group.cwd = _directory(join(b"", entry.cwd))
@@ -453,8 +458,9 @@ class Engine:
             if info.type == 8:
                 info.role = 1 if not info.name else 2
             self._patch_address(info)
-            if fds.put(entry.fd, info):
-                self.threads.fd_budget -= 1
+            before: cython.longlong = fds.weight
+            if self.threads.fd_budget > 0 and fds.put(entry.fd, info):
+                self.threads.fd_budget -= fds.weight - before
 
     def _close_tables(self):
         """The lists are complete: link children to parents, tell servers' sockets from clients'."""
@@ -564,7 +570,8 @@ class Engine:
         thread.last_event = cursor.events
         if thread.enter is None:
             thread.enter = SavedEvent()
-        cursor.save(thread.enter)
+        if cursor.save(thread.enter):
+            self.threads.weigh(thread)
         if kind == _MMAP_ENTER:
             if not cursor.load(None):
                 self._bad_event()
@@ -585,7 +592,6 @@ class Engine:
         cursor: EventCursor = self.cursor
         thread: Thread = self.threads.find(cursor.tid)
         enter: SavedEvent = None
-        self.event_type = type_
         if thread is None and kind != _PROCEXIT and kind != _CLONE:
             if kind == _EXEC:
                 thread = self._thread(cursor.tid)
@@ -784,7 +790,7 @@ class Engine:
             return 0
         self._data_op(thread, info, fd, _OP_CLOSE, res)
         if res >= 0:
-            self.threads.fd_budget += 1
+            self.threads.fd_budget += info.cost()
             fds.remove(fd)
 
     def _close_range(self, thread):
@@ -806,8 +812,8 @@ class Engine:
                     fds.own(fd, info).cloexec = True
                 else:
                     self._data_op(thread, info, fd, _OP_CLOSE, 0)
+                    self.threads.fd_budget += info.cost()
                     fds.remove(fd)
-                    self.threads.fd_budget += 1
 
     def _at(self, thread, dirfd, name):
         """A path that a *at call names: seen from the dirfd, the working directory, or as it is where neither is known."""
@@ -889,13 +895,13 @@ class Engine:
     def _add_fd(self, thread, fd, info):
         """Open an fd; False where its number is impossible or there is no room for it."""
         fds: FdTable = thread.group.fds
-        before: cython.longlong = fds.count
+        before: cython.longlong = fds.weight
         if self.threads.fd_budget <= 0 and fds.get(fd) is None:
             self.threads.refused += 1
             return False
         if not fds.put(fd, info):
             return False
-        self.threads.fd_budget -= fds.count - before
+        self.threads.fd_budget -= fds.weight - before
         return True
 
     def _mmap(self, thread, fd_at):
@@ -1037,7 +1043,7 @@ class Engine:
                     info.dip6 = None
                 info.role = 2
         elif address[0] == 1:
-            info.name = address[1:].split(b"\0", 1)[0]
+            info.name = address[1:_MAX_NAME].split(b"\0", 1)[0]
         info.named = True
         info.changed()
 
@@ -1058,7 +1064,7 @@ class Engine:
                 info.type = 4
                 info.dip6 = address[1:17]
         elif address[0] == 1:
-            info.name = address[1:].split(b"\0", 1)[0]
+            info.name = address[1:_MAX_NAME].split(b"\0", 1)[0]
             info.named = True
         info.changed()
 
@@ -1244,7 +1250,7 @@ class Engine:
             return
         info = self._new_fd(thread, fd, _SIMPLE_FD_TYPE[type_])
         if info.type == 20:
-            info.name = cursor.str_param(1)
+            info.name = cursor.str_param(1)[:_MAX_NAME]
         elif info.type == 21:
             info.pid = cursor.long_param(1, -1)
 
@@ -1284,7 +1290,6 @@ class Engine:
     # -- processes
 
     def _set_container(self, thread, cgroups):
-        thread.cgroups = cgroups
         found = self.cgroups.find(cgroups)
         thread.container = self.entities.container(found[0], found[1]) if found is not None else None
 
@@ -1418,10 +1423,12 @@ class Engine:
             self._set_container(child, cursor.bytes_param(14))
         else:
             child.container = model.container
+        child.last_event = cursor.events
         if not self.threads.add(child):
             return None
         if is_leader:
             self._found_group(child, model)
+        self.threads.weigh(child)
         return child
 
     def _clone_caller(self, thread, child_tid):
@@ -1477,10 +1484,13 @@ class Engine:
             thread.exe = child.exe
             thread.comm = child.comm
             thread.args = child.args
+        child.last_event = cursor.events
+        thread.last_event = cursor.events
         if not self.threads.add(child):
             return thread
         if flags & _CLONE_THREAD == 0 and valid:
             self._found_group(child, thread)
+        self.threads.weigh(child)
         return thread
 
     def _exec(self, thread, enter):
@@ -1518,11 +1528,12 @@ class Engine:
             if cursor.nparams > 29 and cursor.plen[29]:
                 self._set_gid(thread, cursor.uint_param(29, 0))
             thread.flags &= _IS_MAIN_THREAD | _CLONE_INVERTED
+            self.threads.weigh(thread)
             if thread.group is not None:
                 self._unshare(thread)
-                before: cython.longlong = thread.group.fds.count
+                before: cython.longlong = thread.group.fds.weight
                 thread.group.fds.close_on_exec()
-                self.threads.fd_budget += before - thread.group.fds.count
+                self.threads.fd_budget += before - thread.group.fds.weight
                 # The other threads of the group are gone; their exits may not be seen.
                 for item in list(thread.group.threads.values()):
                     other = cython.cast(Thread, item)
@@ -1708,7 +1719,7 @@ def _unix_name(tuple_: bytes) -> bytes:
     if len(tuple_) < 17:
         return b""
     source, target = _UNPACK_2U64(tuple_, 1)
-    return b"%x->%x %s" % (source, target, tuple_[17:].split(b"\0", 1)[0])
+    return b"%x->%x %s" % (source, target, tuple_[17:_MAX_NAME].split(b"\0", 1)[0])
 
 
 @cython.cfunc

@@ -11,6 +11,8 @@ cdef class Entities:
     cdef dict files
     cdef dict old_files
     cdef Py_ssize_t file_room
+    cdef Py_ssize_t file_bytes
+    cdef Py_ssize_t file_bytes_room
     cdef readonly dict containers
     cdef dict by_pid
     cdef object exited

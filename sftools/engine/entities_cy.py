@@ -21,7 +21,7 @@ else:
     from sftools.engine.state_cy import Container, File, Group, Process, Thread
     from sftools.engine.threads_cy import Threads
 
-from sftools.limits import MAX_ANCESTORS, MAX_CONTAINERS, MAX_FILES
+from sftools.limits import MAX_ANCESTORS, MAX_CONTAINERS, MAX_EXITED, MAX_FILE_BYTES, MAX_FILES
 
 CREATED = cython.declare(cython.int, 0)
 MODIFIED = cython.declare(cython.int, 1)
@@ -29,6 +29,8 @@ REUP = cython.declare(cython.int, 2)
 
 _MAX_ANCESTORS = cython.declare(cython.int, MAX_ANCESTORS)
 _FILE_GENERATION = cython.declare(cython.Py_ssize_t, MAX_FILES // 2)
+_FILE_BYTES = cython.declare(cython.Py_ssize_t, MAX_FILE_BYTES // 2)
+_MAX_EXITED = cython.declare(cython.Py_ssize_t, MAX_EXITED)
 _MAX_CONTAINERS = cython.declare(cython.Py_ssize_t, MAX_CONTAINERS)
 # An exited process is known by its pid this much longer, in seconds: children and late events still find it.
 _LINGER = cython.declare(cython.ulonglong, 1)
@@ -52,6 +54,8 @@ class Entities:
         self.files = {}
         self.old_files = {}
         self.file_room = _FILE_GENERATION
+        self.file_bytes = 0
+        self.file_bytes_room = _FILE_BYTES
         self.containers = {}
         self.by_pid = {}
         self.exited = deque()
@@ -203,6 +207,8 @@ class Entities:
         """The process has exited at second `now`."""
         process.exited = now
         self.exited.append(process)
+        if len(self.exited) > _MAX_EXITED:
+            self._delete(self.exited.popleft())
 
     def sweep(self, now):
         """Forget processes that exited a while ago."""
@@ -211,20 +217,19 @@ class Entities:
             process = cython.cast(Process, self.exited[0])
             if now < process.exited + _LINGER and now >= process.exited:
                 break
-            self.exited.popleft()
-            process.deleted = True
-            # Cut the chain upwards: a line of processes that each fork and exit must not be kept whole.
-            process.parent = None
-            if self.by_pid.get(process.pid) is process:
-                del self.by_pid[process.pid]
+            self._delete(self.exited.popleft())
+
+    def _delete(self, process: Process):
+        # Cut the chain upwards: a line of processes that each fork and exit must not be kept whole.
+        process.parent = None
+        if self.by_pid.get(process.pid) is process:
+            del self.by_pid[process.pid]
 
     def forget_group(self, group: Group):
         """A thread group is gone (Threads.on_remove)."""
         process: Process = group.process
         if process is not None and not process.exited:
-            process.parent = None
-            if self.by_pid.get(process.pid) is process:
-                del self.by_pid[process.pid]
+            self._delete(process)
 
     # -- containers
 
@@ -233,8 +238,9 @@ class Entities:
         found: Container = self.containers.get(id)
         if found is None:
             if len(self.containers) >= _MAX_CONTAINERS:
-                # Those in use stay alive through their threads; what is known of them comes again or is lost.
-                self.containers.clear()
+                # The older half goes. Those in use live on with their threads.
+                for old in list(self.containers)[: _MAX_CONTAINERS // 2]:
+                    del self.containers[old]
             found = Container(id)
             found.type = type
             self.containers[id] = found
@@ -281,7 +287,8 @@ class Entities:
                 file.container = container
                 file.restype = restype
                 file.system = path.startswith(_SYSTEM_PATHS)
-                if len(self.files) >= self.file_room:
+                self.file_bytes += len(path)
+                if len(self.files) >= self.file_room or self.file_bytes > self.file_bytes_room:
                     self._age()
                 self.files[key] = file
                 self.write_file(file, state, ts)
@@ -305,6 +312,10 @@ class Entities:
         self.old_files = self.files
         self.files = young
         self.file_room = len(young) + _FILE_GENERATION
+        self.file_bytes = 0
+        for key in young:
+            self.file_bytes += len(key)
+        self.file_bytes_room = self.file_bytes + _FILE_BYTES
 
     def write_file(self, file, state, ts):
         """Write a File, its container first."""

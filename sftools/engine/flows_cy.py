@@ -122,6 +122,7 @@ class Flows:
             flow = self._begin(thread, process, fd, ts)
             flow.file = file
             file.refs += 1
+            self.open += len(file.path) >> 8
         info.flow = flow
         if op == OPEN:
             flow.open_flags = info.openflags
@@ -384,6 +385,7 @@ class Flows:
             flow.thread.flows.pop(flow, None)
         if flow.file is not None:
             flow.file.refs -= 1
+            self.open -= len(flow.file.path) >> 8
         flow.thread = None
         self._unlink(flow)
         self.open -= 1

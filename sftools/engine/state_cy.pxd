@@ -62,6 +62,7 @@ cdef class FdInfo:
     cdef bint counted
 
     cdef FdInfo clone(self)
+    cdef long long cost(self) noexcept
     cdef bint is_file(self) noexcept
     cdef bint is_ip(self) noexcept
     cdef int restype(self) noexcept
@@ -73,6 +74,7 @@ cdef class FdTable:
     cdef list near
     cdef dict far
     cdef readonly long long count
+    cdef long long weight
     cdef object owner
     cdef readonly long long users
 
@@ -107,7 +109,6 @@ cdef class Thread:
     cdef readonly bytes exepath
     cdef readonly bytes args
     cdef readonly bytes env
-    cdef readonly bytes cgroups
     cdef readonly Container container
     cdef readonly Group group
     cdef readonly bint dead
@@ -116,6 +117,7 @@ cdef class Thread:
     cdef SavedEvent enter
     cdef dict flows
     cdef unsigned long long last_event
+    cdef long long weight
 
     cdef bint is_leader(self) noexcept
     cdef bint is_invalid(self) noexcept
@@ -154,7 +156,6 @@ cdef class Process:
     cdef readonly list env
     cdef readonly unsigned long long epoch
     cdef readonly unsigned long long exited
-    cdef readonly bint deleted
     cdef list flows
     cdef dict far_flows
     cdef readonly long long open_flows

@@ -138,6 +138,10 @@ class FdInfo:
         other.file = self.file
         return other
 
+    def cost(self):
+        """What the entry takes of the room for fds (limits.MAX_FDS)."""
+        return 1 + (len(self.name) >> 8)
+
     def is_file(self):
         """A regular file (directories, pipes and sockets are not)."""
         return self.type == 16 or self.type == 1
@@ -189,6 +193,7 @@ class FdTable:
         self.near = []
         self.far = None
         self.count = 0
+        self.weight = 0
         self.users = 1
         self.owner = object()
 
@@ -202,33 +207,40 @@ class FdTable:
 
     def put(self, fd, info):
         """Add or replace; False where fd is no fd number or the table is full."""
+        old: FdInfo
         if fd < 0 or fd > 0x7FFFFFFF:
             return False
+        old = self.get(fd)
+        if old is None:
+            if self.count >= _MAX_FDS:
+                return False
+            self.count += 1
+        else:
+            self.weight -= old.cost()
         if fd < _NEAR:
             while len(self.near) <= fd:
                 self.near.append(None)
-            if self.near[fd] is None:
-                self.count += 1
             self.near[fd] = info
         else:
             if self.far is None:
                 self.far = {}
-            if fd not in self.far:
-                if self.count >= _MAX_FDS:
-                    return False
-                self.count += 1
             self.far[fd] = info
+        self.weight += info.cost()
         info.owner = self.owner
         return True
 
     def remove(self, fd):
         """Forget an fd, if it is there."""
-        if 0 <= fd < len(self.near):
-            if self.near[fd] is not None:
-                self.near[fd] = None
-                self.count -= 1
-        elif self.far is not None and self.far.pop(fd, None) is not None:
-            self.count -= 1
+        old: FdInfo = self.get(fd)
+        if old is None:
+            return 0
+        self.count -= 1
+        self.weight -= old.cost()
+        if fd < len(self.near):
+            self.near[fd] = None
+        else:
+            del self.far[fd]
+        return 0
 
     def copy(self):
         """A forked process's table: the same entries, none of which either table owns any more."""
@@ -236,6 +248,7 @@ class FdTable:
         other.near = self.near[:]
         other.far = None if self.far is None else self.far.copy()
         other.count = self.count
+        other.weight = self.weight
         self.owner = object()
         return other
 
@@ -249,19 +262,12 @@ class FdTable:
 
     def close_on_exec(self):
         """Forget what was opened close-on-exec."""
-        i: cython.Py_ssize_t
         info: FdInfo
-        for i in range(len(self.near)):
-            info = cython.cast(FdInfo, self.near[i])
-            if info is not None and info.cloexec:
-                self.near[i] = None
-                self.count -= 1
-        if self.far is not None:
-            for fd, entry in list(self.far.items()):
-                info = cython.cast(FdInfo, entry)
-                if info.cloexec:
-                    del self.far[fd]
-                    self.count -= 1
+        for fd in self.numbers():
+            info = self.get(fd)
+            if info.cloexec:
+                self.remove(fd)
+        return 0
 
     def numbers(self):
         """The open fd numbers, ascending."""

@@ -6,10 +6,10 @@ cdef class Threads:
     cdef readonly dict groups
     cdef list recent
     cdef readonly object on_remove
-    cdef readonly unsigned long long refused
+    cdef public unsigned long long refused
     cdef readonly unsigned long long evicted
     cdef long long fd_budget
-    cdef unsigned long long clock
+    cdef readonly long long text
 
     cdef Thread find(self, long long tid)
     cdef Thread make(self, long long tid)
@@ -25,6 +25,8 @@ cdef class Threads:
     cdef int reparent(self, Thread thread) except -1
     cdef int revive(self, Thread thread) except -1
     cdef int die(self, Thread thread) except -1
+    cdef bint full(self) noexcept
+    cdef int weigh(self, Thread thread) except -1
     cdef int make_room(self) except -1
     cdef int _forget(self, Thread thread) except -1
     cdef int clear(self) except -1

@@ -10,12 +10,14 @@ if cython.compiled:
 else:
     from sftools.engine.state_cy import FdTable, Group, Thread
 
-from sftools.limits import MAX_ANCESTORS, MAX_FDS, MAX_THREADS
+from sftools.limits import MAX_ANCESTORS, MAX_FDS, MAX_THREAD_TEXT_BYTES, MAX_THREADS
 
 _RECENT = cython.declare(cython.longlong, 1024)
 _MAX_THREADS = cython.declare(cython.Py_ssize_t, MAX_THREADS)
 _MAX_FDS = cython.declare(cython.longlong, MAX_FDS)
 _MAX_ANCESTORS = cython.declare(cython.int, MAX_ANCESTORS)
+_MAX_TEXT = cython.declare(cython.longlong, MAX_THREAD_TEXT_BYTES)
+_SAMPLE = cython.declare(cython.Py_ssize_t, 1024)
 _CLONE_THREAD = cython.declare(cython.uint, 8192)
 
 
@@ -35,7 +37,7 @@ class Threads:
         self.refused = 0
         self.evicted = 0
         self.fd_budget = _MAX_FDS
-        self.clock = 0
+        self.text = 0
 
     def find(self, tid):
         """The thread of that tid, or None."""
@@ -69,12 +71,15 @@ class Threads:
         thread.exepath = b""
         thread.args = b""
         thread.env = b""
-        thread.cgroups = b""
         return thread
 
     def add(self, thread):
         """Put a thread into the table and its group; False where there is no room."""
-        if len(self.by_tid) >= _MAX_THREADS and thread.tid not in self.by_tid:
+        old: Thread = self.by_tid.get(thread.tid)
+        if old is not None:
+            self.text -= old.weight
+            old.weight = 0
+        elif len(self.by_tid) >= _MAX_THREADS:
             self.make_room()
             if len(self.by_tid) >= _MAX_THREADS:
                 self.refused += 1
@@ -84,15 +89,42 @@ class Threads:
         self.join_group(thread)
         return True
 
+    def full(self):
+        """No room for more, be it in number or in text."""
+        return len(self.by_tid) >= _MAX_THREADS or self.text > _MAX_TEXT
+
+    def weigh(self, thread):
+        """Count a thread's texts, which may have changed; where all threads' are too many, make room."""
+        weight: cython.longlong = (
+            len(thread.comm) + len(thread.exe) + len(thread.exepath) + len(thread.args) + len(thread.env)
+        )
+        if thread.enter is not None:
+            weight += len(thread.enter.room)
+        self.text += weight - thread.weight
+        thread.weight = weight
+        if self.text > _MAX_TEXT:
+            self.make_room()
+        return 0
+
     def make_room(self):
-        """Forget the threads that were longest without an event: an eighth of the table."""
-        order: list = sorted(self.by_tid.values(), key=_last_event)
-        for item in order[: _MAX_THREADS // 8]:
-            thread: Thread = cython.cast(Thread, item)
-            if self.by_tid.get(thread.tid) is thread:
+        """Forget about an eighth of the threads: those that were longest without an event."""
+        threads: list = list(self.by_tid.values())
+        thread: Thread
+        step: cython.Py_ssize_t = len(threads) // _SAMPLE + 1
+        quota: cython.Py_ssize_t = len(threads) // 8 + 1
+        # The age at which a sample is split one to seven; sorting all would cost more than it tells.
+        ages: list = sorted([_last_event(item) for item in threads[::step]])
+        limit: cython.ulonglong = ages[len(ages) // 8]
+        for item in threads:
+            thread = cython.cast(Thread, item)
+            if thread.last_event <= limit and self.by_tid.get(thread.tid) is thread:
                 self.evicted += 1
                 self.die(thread)
                 self.remove(thread)
+                quota -= 1
+                if quota == 0:
+                    break
+        return 0
 
     def join_group(self, thread):
         """Thread group and parent of a thread whose pid is known."""
@@ -147,18 +179,18 @@ class Threads:
         if shared:
             source.fds.users += 1
             return source.fds
-        if self.fd_budget < source.fds.count:
+        if self.fd_budget < source.fds.weight:
             self.refused += source.fds.count
             return FdTable()
         table = source.fds.copy()
-        self.fd_budget -= table.count
+        self.fd_budget -= table.weight
         return table
 
     def drop_fds(self, group):
         """A group gives its fd table up."""
         group.fds.users -= 1
         if group.fds.users == 0:
-            self.fd_budget += group.fds.count
+            self.fd_budget += group.fds.weight
 
     def die(self, thread):
         """An exit was seen: the thread counts no more, but stays until remove()."""
@@ -270,6 +302,8 @@ class Threads:
             parent.children.discard(thread.tid)
         if self.by_tid.get(thread.tid) is thread:
             del self.by_tid[thread.tid]
+            self.text -= thread.weight
+            thread.weight = 0
         if self.recent[slot] is thread:
             self.recent[slot] = None
 

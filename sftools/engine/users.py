@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sftools.limits import MAX_USERS
+from sftools.limits import MAX_NAME_BYTES, MAX_USERS
 
 UNKNOWN = b"<NA>"
 
@@ -25,7 +25,7 @@ class Users:
     @staticmethod
     def _add(table: dict[tuple[bytes, int], bytes], key: tuple[bytes, int], name: bytes) -> None:
         if len(table) < MAX_USERS or key in table:
-            table[key] = name
+            table[key] = name[:MAX_NAME_BYTES]
 
     def remove_user(self, container_id: bytes, uid: int) -> None:
         """A user was deleted."""

@@ -585,8 +585,6 @@ FIELDS: tuple[Field, ...] = (
     Field("thread.tid", NUMBER, "id of the thread", get=lambda engine: engine.thread.tid),
     Field("thread.vtid", NUMBER, "thread.tid as seen in its pid namespace", get=lambda engine: engine.thread.vtid),
     Field("thread.ismain", BOOL, "whether it is its process's main thread", get=_of_thread(_is_main)),
-    Field("thread.cgroups", TEXT, "its cgroups, as subsystem=path with blanks between",
-          get=lambda engine: engine.thread.cgroups.removesuffix(b"\0").replace(b"\0", b" ")),
     Field("user.uid", NUMBER, "user id", get=lambda engine: engine.thread.uid),
     Field("user.name", TEXT, "user name; <NA> where unknown",
           get=_of_thread(lambda thread: thread.user or fallback(thread.uid))),

@@ -23,18 +23,22 @@ def table_lines(rows: Iterable[Joined], fields: Sequence[str], columns: int | No
 
     columns: what the terminal has; None where nothing has to fit.
     """
-    cells = ([_cell(FIELDS[name].get(row), FIELDS[name].width) for name in fields] for row in rows)
+    cells = ([_cell(FIELDS[name].get(row)) for name in fields] for row in rows)
     sample = list(islice(cells, _SAMPLE))
     if not sample:
         return
     titles = [FIELDS[name].title for name in fields]
-    widths = _fit([max(map(len, column)) for column in zip(titles, *sample, strict=True)], columns)
+    most = [FIELDS[name].width for name in fields]
+    needed = [max(map(len, column)) for column in zip(titles, *sample, strict=True)]
+    widths = _fit([min(pair) for pair in zip(needed, most, strict=True)], columns)
+    # Where the rows behind the sample need more, the columns of a file or pipe overflow; a terminal's do not.
+    limits = widths if columns else most
     numeric = [FIELDS[name].numeric for name in fields]
 
     def line(row: Sequence[str]) -> str:
         placed = []
-        for text, width, right in zip(row, widths, numeric, strict=True):
-            text = _cut(text, width) if columns else text
+        for text, width, limit, right in zip(row, widths, limits, numeric, strict=True):
+            text = _cut(text, limit)
             placed.append(text.rjust(width) if right else text.ljust(width))
         return _GAP.join(placed).rstrip()
 
@@ -57,8 +61,8 @@ def _escape(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _cell(value: object, width: int) -> str:
-    return "" if value is None else _cut(printable(str(value)), width)
+def _cell(value: object) -> str:
+    return "" if value is None else printable(str(value))
 
 
 def _cut(text: str, width: int) -> str:

@@ -59,7 +59,7 @@ cdef class EventCursor:
     cpdef int advance(self) except -1
     cpdef bytes body(self)
     cdef bint load(self, SavedEvent enter)
-    cdef int save(self, SavedEvent into) except -1
+    cdef bint save(self, SavedEvent into) except -1
     cdef unsigned int uint_param(self, unsigned int i, unsigned int default) noexcept
     cdef long long long_param(self, unsigned int i, long long default) noexcept
     cdef bytes bytes_param(self, unsigned int i)

@@ -15,7 +15,7 @@ if cython.compiled:
     from cython.cimports.libc.string import memcpy
 
 from sftools.errors import InputError
-from sftools.limits import MAX_BLOCK_BYTES, MAX_EVENT_BYTES
+from sftools.limits import MAX_BLOCK_BYTES, MAX_EVENT_BYTES, MAX_EVENT_PARAMS, MAX_SAVED_EVENT_BYTES
 from sftools.scap import blocks, tables
 
 _U16 = struct.Struct("<H").unpack_from
@@ -28,8 +28,9 @@ EVENT = 1
 BLOCK = 2
 
 _BUFFER = 256 * 1024
-_MAX_PARAMS = cython.declare(cython.uint, 32)
+_MAX_PARAMS = cython.declare(cython.uint, MAX_EVENT_PARAMS)
 _MAX_BLOCK = cython.declare(cython.Py_ssize_t, MAX_BLOCK_BYTES)
+_MAX_SAVED = cython.declare(cython.Py_ssize_t, MAX_SAVED_EVENT_BYTES)
 _MAX_EVENT = cython.declare(cython.Py_ssize_t, MAX_EVENT_BYTES + 64)
 # This many whole blocks in a row prove that a place found after damage is a block boundary.
 _PROOF = 3
@@ -517,22 +518,34 @@ class EventCursor:
         return True
 
     def save(self, into):
-        """Copy the current (enter) event's parameters, as the block has them, for its exit event."""
+        """Copy the current (enter) event's parameters, as the block has them, for its exit event.
+
+        Too large a one is not saved. True where the copy took more room than before.
+        """
         size: cython.Py_ssize_t = self.stop - self.lengths
+        grown: cython.bint = False
+        into.type = self.type
+        into.width = self.width
+        if size > _MAX_SAVED:
+            into.nparams = 0
+            into.size = 0
+            return False
         if size > len(into.room):
+            grown = True
             into.room = bytearray(size)
             if cython.compiled:
-                into.base = cython.cast(cython.pointer[cython.const[cython.uchar]], cython.cast(cython.pointer[cython.char], into.room))
+                into.base = cython.cast(
+                    cython.pointer[cython.const[cython.uchar]], cython.cast(cython.pointer[cython.char], into.room)
+                )
             else:
                 into.base = into.room
         if cython.compiled:
             memcpy(cython.cast(cython.pointer[cython.uchar], into.base), self.base + self.lengths, size)
         else:
             into.room[:size] = self.room[self.lengths : self.stop]
-        into.type = self.type
         into.nparams = self.nparams
-        into.width = self.width
         into.size = size
+        return grown
 
     def uint_param(self, i, default):
         """Parameter i as an unsigned number of 1, 2, 4 or (cut) 8 bytes; default where it is absent."""

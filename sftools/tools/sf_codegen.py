@@ -98,17 +98,18 @@ def _difference(path: Path, text: str) -> str | None:
 
 def _write_all(directory: Path, made: dict[str, str], force: bool) -> None:
     """Writes all files, or none where one must not be overwritten. Raises OutputError."""
-    paths = {directory / name: text for name, text in made.items()}
+    path = directory
     try:
-        if not force:
-            for path in paths:
-                if os.path.lexists(path) and not _is_generated(path):
-                    raise OutputError(f"{path}: exists and was not made by sf-codegen; --force overwrites it")
-        directory.mkdir(parents=True, exist_ok=True)
-        for path, text in paths.items():
+        for path in [] if force else [directory / name for name in made]:
+            if os.path.lexists(path) and not _is_generated(path):
+                raise OutputError(f"{path}: exists and was not made by sf-codegen; --force overwrites it")
+        path = directory
+        path.mkdir(parents=True, exist_ok=True)
+        for name, text in made.items():
+            path = directory / name
             _write(path, text)
     except OSError as error:
-        raise OutputError(f"{error.filename or directory}: {error.strerror}") from None
+        raise OutputError(f"{path}: {error.strerror}") from None
 
 
 def _is_generated(path: Path) -> bool:

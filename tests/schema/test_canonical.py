@@ -48,7 +48,9 @@ def test_names_become_full_names() -> None:
 @pytest.mark.parametrize(("schema", "crc"), VECTORS)
 def test_crc64_is_that_of_avro(schema: str, crc: int | None) -> None:
     ours = fingerprint_crc64(schema)
-    assert f"{ours:016x}" == bytes.fromhex(fastavro.schema.fingerprint(canonical_form(schema), "CRC-64-AVRO"))[::-1].hex()
+    assert (
+        f"{ours:016x}" == bytes.fromhex(fastavro.schema.fingerprint(canonical_form(schema), "CRC-64-AVRO"))[::-1].hex()
+    )
     if crc is not None:
         assert ours == crc
 

@@ -5,8 +5,29 @@ import pytest
 from sftools.schema import opflags
 
 # In the order of their bits; the names are those that sysprint shows.
-ORDER = """CLONE EXEC EXIT SETUID SETNS ACCEPT CONNECT OPEN READ_RECV WRITE_SEND CLOSE TRUNCATE SHUTDOWN MMAP DIGEST MKDIR
-RMDIR LINK UNLINK SYMLINK RENAME""".split()
+ORDER = [
+    "CLONE",
+    "EXEC",
+    "EXIT",
+    "SETUID",
+    "SETNS",
+    "ACCEPT",
+    "CONNECT",
+    "OPEN",
+    "READ_RECV",
+    "WRITE_SEND",
+    "CLOSE",
+    "TRUNCATE",
+    "SHUTDOWN",
+    "MMAP",
+    "DIGEST",
+    "MKDIR",
+    "RMDIR",
+    "LINK",
+    "UNLINK",
+    "SYMLINK",
+    "RENAME",
+]
 
 
 @pytest.mark.parametrize(("bit", "name"), list(enumerate(ORDER)))

@@ -65,8 +65,20 @@ def test_header_names_its_version(version: int) -> None:
 
 
 def test_branches_are_in_the_order_of_the_format() -> None:
-    names = "SFHeader Container Process File ProcessEvent NetworkFlow FileFlow FileEvent NetworkEvent ProcessFlow Pod K8sEvent"
-    assert versions.branches(5) == {name: i for i, name in enumerate(names.split())}
+    assert versions.branches(5) == {
+        "SFHeader": 0,
+        "Container": 1,
+        "Process": 2,
+        "File": 3,
+        "ProcessEvent": 4,
+        "NetworkFlow": 5,
+        "FileFlow": 6,
+        "FileEvent": 7,
+        "NetworkEvent": 8,
+        "ProcessFlow": 9,
+        "Pod": 10,
+        "K8sEvent": 11,
+    }
 
 
 @pytest.mark.parametrize("version", versions.VERSIONS)
@@ -90,7 +102,12 @@ def test_version_6_file_is_read_by_a_version_5_reader() -> None:
         {"rec": ("sysflow.entity.SFHeader", {"version": 6, "exporter": "host1", "ip": "", "filename": "x"})},
         {"rec": ("sysflow.flow.NetworkFlow", {**FLOW, "sip6": b"\0" * 15 + b"\1", "dip6": b"\xfe\x80" + b"\2" * 14})},
         {"rec": ("sysflow.flow.NetworkFlow", {**FLOW, "sip6": None, "dip6": None})},
-        {"rec": ("sysflow.event.FileEvent", {**dict(procOID=OID, ts=1, tid=2, opFlags=3, ret=0), "fileOID": b"\1" * 20})},
+        {
+            "rec": (
+                "sysflow.event.FileEvent",
+                {"procOID": OID, "ts": 1, "tid": 2, "opFlags": 3, "ret": 0, "fileOID": b"\1" * 20},
+            )
+        },
     ]
     file = io.BytesIO()
     fastavro.writer(file, schema(6), written)

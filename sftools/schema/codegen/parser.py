@@ -128,6 +128,8 @@ class _File:
         assert isinstance(location, Token)
         at = self.source.at(location)
         path = os.path.join(os.path.dirname(self.source.file), self.source.string(location))
+        if "\0" in path:
+            raise IdlError(at, "the name of a file with a NUL")
         imported = self.compiler.compile(path, at, str(kind_tree.children[0]), self.names)
         for named in imported.types.values():
             self.names.declare(named, at, imported=True)

@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 from sftools import limits
-from sftools.errors import SftoolsError
 from sftools.schema.codegen.model import (
     UNSET,
     Array,
     Enum,
     Field,
     Fixed,
+    IdlError,
     Map,
     Message,
     Named,
+    Position,
     Primitive,
     Protocol,
     Record,
@@ -29,14 +30,14 @@ Json = Any
 
 
 def schema_json(protocol: Protocol, name: str) -> dict[str, Json]:
-    """The schema of the named type `name` (a full name), with all that it uses. Raises SftoolsError where too deep."""
+    """The schema of the named type `name` (a full name), with all that it uses. Raises IdlError where too deep."""
     made = _Writer(protocol).named(protocol.types[name], "", 0)
     assert isinstance(made, dict)
     return made
 
 
 def protocol_json(protocol: Protocol) -> dict[str, Json]:
-    """The protocol with its types and messages. Raises SftoolsError where the types nest too deep."""
+    """The protocol with its types and messages. Raises IdlError where the types nest too deep."""
     writer = _Writer(protocol)
     made: dict[str, Json] = {"protocol": protocol.name}
     if protocol.namespace:
@@ -54,11 +55,13 @@ class _Writer:
     def __init__(self, protocol: Protocol) -> None:
         self.types = protocol.types
         self.met: set[str] = set()
+        self.at: Position | None = None
 
     def schema(self, schema: Schema, namespace: str, depth: int) -> Json:
         """The JSON of a type in a namespace. `depth` counts the types around it."""
         if depth > limits.MAX_SCHEMA_DEPTH:
-            raise SftoolsError(f"the types of the schema nest deeper than {limits.MAX_SCHEMA_DEPTH}")
+            assert self.at is not None
+            raise IdlError(self.at, f"the types up to here nest deeper than {limits.MAX_SCHEMA_DEPTH}")
         if isinstance(schema, Primitive):
             return {"type": schema.name, **schema.props} if schema.props else schema.name
         if isinstance(schema, Array):
@@ -73,6 +76,7 @@ class _Writer:
         if named.name in self.met:
             return named.simple_name if named.namespace == namespace else named.name
         self.met.add(named.name)
+        self.at = named.at
         made: dict[str, Json] = {"type": _kind(named), "name": named.simple_name}
         if named.namespace != namespace:
             made["namespace"] = named.namespace

@@ -200,7 +200,7 @@ class _Module:
             if type_.name == "bytes":
                 return _bytes(default)
             if type_.name in ("float", "double"):
-                return repr(float(default))
+                return repr(float(default)).replace("e+", "e")
         return _string(default) if isinstance(default, str) else repr(default)
 
     def record_value(self, record: Record, default: dict[str, Any]) -> str:
