@@ -1,16 +1,19 @@
 # `make` lists the commands. VENV=dir and PYTHON=python3.x choose another virtual environment and interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help needs setup demo test test-compiled test-pure lint codegen fixtures bench asan fuzz clean
+.PHONY: help needs setup demo test test-compiled pure test-pure lint codegen fixtures bench asan fuzz clean
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CAPTURE := tests/fixtures/webshell.scap
 SECONDS ?= 60
+# What sf-codegen makes of which IDL.
+SCHEMAS := -f avsc -f avpr -o sftools/schema $(sort $(wildcard sftools/schema/idl/sysflow_v*.avdl))
+CLASSES := -f python -o sftools/schema sftools/schema/idl/sysflow.avdl
 
 help: ## this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 needs:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -42,10 +45,13 @@ test: lint test-compiled test-pure ## everything that CI runs
 test-compiled: setup
 	SFTOOLS_EXPECT=compiled $(BIN)/python -m pytest --numprocesses auto
 
-test-pure: $(VENV)/.ready ## only the tests without the compiled modules
+# An installed copy without compiled modules; PYTHONSAFEPATH keeps the checkout, which has them, off sys.path.
+pure: $(VENV)/.ready
 	@rm -rf build/pure build/lib
 	@SFTOOLS_DISABLE_EXT=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation --target build/pure .
+
+test-pure: pure ## only the tests, without the compiled modules
 	SFTOOLS_EXPECT=pure PYTHONPATH=build/pure PYTHONSAFEPATH=1 $(BIN)/python -m pytest --numprocesses auto
 
 lint: $(VENV)/.ready ## ruff, mypy, the layer check, and whether generated files are up to date
@@ -54,18 +60,28 @@ lint: $(VENV)/.ready ## ruff, mypy, the layer check, and whether generated files
 	$(BIN)/mypy
 	$(BIN)/python scripts/check_layers.py
 	$(BIN)/python scripts/gen_scap_tables.py --check
-	$(BIN)/sf-codegen --check
+	$(BIN)/sf-codegen --check $(SCHEMAS)
+	$(BIN)/sf-codegen --check $(CLASSES)
 	$(BIN)/python scripts/make_fixtures.py --check
 
-codegen: $(VENV)/.ready ## write the schema's classes and the event tables anew
+codegen: $(VENV)/.ready ## write the schemas, their classes and the event tables anew
 	$(BIN)/python scripts/gen_scap_tables.py
-	$(BIN)/sf-codegen
+	$(BIN)/sf-codegen $(SCHEMAS)
+	$(BIN)/sf-codegen $(CLASSES)
 
 fixtures: setup ## write the captures in tests/fixtures anew from their scenarios
 	$(BIN)/python scripts/make_fixtures.py
 
 bench: setup ## time and memory of conversions, beside gzip -dc
 	$(BIN)/python scripts/bench.py
+
+asan: $(VENV)/.ready ## compile with address and undefined-behaviour sanitizers, into build/asan
+	SFTOOLS_SANITIZE=1 SFTOOLS_REQUIRE_EXT=1 $(BIN)/python setup.py --quiet \
+		build --build-lib build/asan --build-temp build/asan-objects
+
+fuzz: asan pure ## look for crashes and differences for SECONDS=60, in both fuzzers at once
+	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS) & $(BIN)/python scripts/fuzz_plain.py --seconds $(SECONDS); \
+		plain=$$?; wait $$! && exit $$plain
 
 clean: ## remove what was built, and .venv
 	rm -rf build dist bench-data $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

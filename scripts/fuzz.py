@@ -284,11 +284,13 @@ NUMBERS = (0, 1, 2, 3, 4, 5, 7, 10, 16, 63, 64, 100, 255, 256, 1023, 1024, 4095,
            2**31, 2**32 - 1, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1, -1, -2, -11, -100, -115, -(2**31), -(2**63),
            10**9, 10**18, 17 * 10**17)  # fmt: skip
 TEXTS = (
-    b"", b"\0", b"/\0", b"..\0", b".\0", b"../../../x\0", b"//a//b/\0", b"/proc/self/fd/3\0", b"\xff\xfe\0", b"\xee\xbe\x80\0",
-    b"a" * 5000 + b"\0", b"/a" * 9000 + b"\0", b"x" * 65535, b"<NA>\0", b"[eventpoll:3]\0", b"/memfd:x (deleted)\0",
+    b"", b"\0", b"/\0", b"..\0", b".\0", b"../../../x\0", b"//a//b/\0", b"/proc/self/fd/3\0", b"\xff\xfe\0",
+    b"\xee\xbe\x80\0", b"a" * 5000 + b"\0", b"/a" * 9000 + b"\0", b"x" * 65535, b"<NA>\0", b"[eventpoll:3]\0",
+    b"/memfd:x (deleted)\0",
     b"cpuset=/docker/" + b"0123456789abcdef" * 4 + b"\0", b"a=/lxc/x\0" * 50, b"a\0b\0\0c\0",
     b'{"container":{"id":"0123456789ab","name":"n","image":"i","type":0,"Mounts":[],"labels":{"a":"b"}}}\0',
-    b'{"container":{"id":5,"labels":[],"type":"x","is_pod_sandbox":true}}\0', b"[" * 3000, b'{"a":' * 2000, b"{}\0", b"null\0",
+    b'{"container":{"id":5,"labels":[],"type":"x","is_pod_sandbox":true}}\0', b"{}\0", b"null\0",
+    b"[" * 3000, b'{"a":' * 2000,
     b"\x02" + bytes(12), b"\x02\x7f\0\0\x01\x90\x1f\x0a\0\0\x01\x50\0", b"\x02\x7f\0\0", b"\x02\x7f\0\0\x01\x90\x1f",
     b"\x0a" + bytes(36), b"\x0a" + (bytes(10) + b"\xff\xff\x7f\0\0\x01\x50\0") * 2, b"\x0a" + bytes(18), b"\x0a\1\2\3",
     b"\x01" + bytes(16) + b"/run/x\0", b"\x01" + bytes(8), b"\x01/run/x\0", b"\x01", b"\x00", b"\x63abc",
@@ -487,6 +489,9 @@ def signature(kind: str, what: str) -> str:
     places = [line.split(" in ")[1] for line in lines if line.startswith("#") and " in " in line and "sftools" in line]
     errors = [line for line in lines if "runtime error" in line or line.startswith("SUMMARY")]
     last = [line for line in lines if line][-1:] if kind == "exception" else []
+    if kind == "differ":
+        one, other = (json.loads(line.partition(": ")[2]) for line in lines)
+        last = [name for name in one if one[name] != other[name] and name not in ("seconds", "mib")]
     return hashlib.sha1(repr((kind, places[:2], errors[:1], last)).encode()).hexdigest()[:8]
 
 

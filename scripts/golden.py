@@ -81,7 +81,9 @@ def _field(record: Record, name: str, value: Any, paths: dict[bytes, str]) -> st
     elif name == "openFlags":
         text = "|".join(flag for bit, flag in _O_FLAGS.items() if value & bit) or "0"
     elif name in ("sip", "dip"):
-        text = str(ipaddress.IPv4Address(value.to_bytes(4, "little", signed=value < 0)))
+        text = _ip(value)
+    elif name in ("hostIP", "internalIP"):
+        text = ",".join(map(_ip, value))
     elif name in ("sip6", "dip6"):
         text = str(ipaddress.IPv6Address(value))
     elif name == "restype":
@@ -95,6 +97,11 @@ def _field(record: Record, name: str, value: Any, paths: dict[bytes, str]) -> st
     else:
         text = str(getattr(value, "value", value))
     return f"{name}={text}"
+
+
+def _ip(address: int) -> str:
+    """IPv4 as the schema has it: the u32 as captured, network order read as little-endian."""
+    return str(ipaddress.IPv4Address((address & 0xFFFFFFFF).to_bytes(4, "little")))
 
 
 def _time(ns: int) -> str:

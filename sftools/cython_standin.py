@@ -53,14 +53,15 @@ exceptval = locals = returns = freelist = boundscheck = wraparound = cdivision =
 
 
 _CLASS = re.compile(r"^cdef class (\w+)")
-_ATTRIBUTE = re.compile(r"^    cdef (?:readonly |public )?((?:const |unsigned |signed |long |short )*[\w.]+[ *]*)(?<=[ *])([\w, ]+)$")
-_OBJECTS = {"object": None, "list": None, "dict": None, "set": None, "bytes": b"", "str": "", "bytearray": None}
+_ATTRIBUTE = re.compile(
+    r"^    cdef (?:readonly |public )?((?:const |unsigned |signed |long |short )*[\w.]+[ *]*)(?<=[ *])([\w, ]+)$"
+)
 
 
 def plain_defaults(module_file: str, names: dict[str, Any]) -> None:
     """Gives the classes of an uncompiled module the zero values that their .pxd declares.
 
-    C numbers become 0, bytes b"", str "", every other object None; arrays are left to the class's __init__.
+    C numbers become 0, objects of any type None; arrays are left to the class's __init__.
     """
     current: Any = None
     for line in Path(module_file).with_suffix(".pxd").read_text().splitlines():
@@ -70,4 +71,4 @@ def plain_defaults(module_file: str, names: dict[str, Any]) -> None:
             kind = found[1].strip()
             number = kind.split()[-1] in {"int", "long", "short", "char", "bint", "double", "size_t", "Py_ssize_t"}
             for name in found[2].split(","):
-                setattr(current, name.strip(), 0 if number else _OBJECTS.get(kind))
+                setattr(current, name.strip(), 0 if number else None)

@@ -12,7 +12,8 @@ import errno
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -33,6 +34,8 @@ from sftools.schema.sysflow import Container, File, Process, SFHeader
 # The engine runs this many events before their records are handed over: so few that they are little memory, so many
 # that going from one to the other costs nothing.
 _SLICE_EVENTS = 4096
+# The encoder's own records are no attack: a capture's events are bounded, and so are they.
+_ANY_SIZE = sys.maxsize
 _CONVERTED = "what is sound was converted"
 
 Path: TypeAlias = str | os.PathLike[str]
@@ -51,7 +54,7 @@ def convert(
     proc_flow: bool = True,
     container_only: bool = False,
     strict: bool = False,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """The SysFlow records of one capture, or of several as one trace, as objects of sftools.schema.sysflow.
 
     The header comes first, and entities before what refers to them, as in a trace file. Captures are read as they are
@@ -67,7 +70,7 @@ def convert(
     options.proc_flow = proc_flow
     options.container_only = container_only
     names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    decoder = Decoder(versions.schema_json(schema))
+    decoder = Decoder(versions.schema_json(schema), _ANY_SIZE)
     blocks: list[tuple[bytes, int]] = []
     encoder = Encoder(lambda block, count: blocks.append((block, count)), schema)
     engine = Engine(
@@ -82,7 +85,7 @@ def convert(
             yield from decoder.records(block, count)
         blocks.clear()
 
-    def records() -> Iterator[Record]:
+    def records() -> Generator[Record, None, None]:
         damage: InputError | None = None
         for name in names:
             with open_source(os.fspath(name)) as source:
@@ -243,6 +246,8 @@ class SysFlowDriver:
         callback raises ends the run.
         """
         config = self._config
+        if self._exiting:
+            return 0
         try:
             stats = port([config.scapInputPath], self._output(), self._options, self._go_on)
         except _Exit:
@@ -311,7 +316,7 @@ class _Calls:
     def __init__(self, callback: SysFlowCallback, schema: str, go_on: Callable[[], None]) -> None:
         self.paths: list[str] = []
         self._callback = callback
-        self._decoder = Decoder(schema)
+        self._decoder = Decoder(schema, _ANY_SIZE)
         self._joiner = Joiner()
         self._go_on = go_on
 

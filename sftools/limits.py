@@ -36,6 +36,9 @@ MAX_THREADS = 131_072
 # Threads with 64 KiB of arguments and as much environment each (the drivers record 4 KiB of each): all texts together.
 MAX_THREAD_TEXT_BYTES = 128 * MIB
 
+# Arguments or an environment of a megabyte in a large event. Elsewhere the format's lengths have 16 bits.
+MAX_STRINGS_BYTES = 64 * KIB
+
 # Enter events that are saved until their exit, one a thread. The largest real one holds two paths.
 MAX_SAVED_EVENT_BYTES = 16 * KIB
 
@@ -86,10 +89,10 @@ MAX_SCHEMA_DEPTH = 64
 
 # SysFlow traces
 
-# A header whose metadata claims gigabytes. The schema of version 6 is 8 KiB, with documentation 20 KiB.
+# A header whose metadata claims gigabytes. The schema of version 6 is 6 KiB, with documentation 20 KiB.
 MAX_TRACE_HEADER_BYTES = MIB
 
-# A writer's schema of few bytes that unfolds without end: every type names the one before it twice. SysFlow's has 250.
+# A writer's schema of few bytes that unfolds without end: every type names the one before it twice. SysFlow's has 180.
 MAX_SCHEMA_NODES = 10_000
 
 # A block that claims gigabytes, or expands to them (a deflate bomb of 0.6 MB makes 1.2 GB). Collectors end a block at

@@ -162,6 +162,14 @@ def port(inputs: Sequence[str], output: Output, options: PorterOptions, progress
     try:
         for path in inputs:
             _read(path, engine, options, stats, progress)
+        stats.tables = {
+            "threads": len(engine.threads.by_tid),
+            "processes": len(engine.threads.groups),
+            "containers": len(engine.entities.containers),
+            "threads evicted": engine.threads.evicted,
+            "threads refused": engine.threads.refused,
+            "flows dropped": engine.flows.dropped,
+        }
         engine.finish()
         encoder.flush()
         output.commit()
@@ -175,14 +183,6 @@ def port(inputs: Sequence[str], output: Output, options: PorterOptions, progress
     stats.unknown_threads = engine.unknown_threads
     stats.left_out = engine.filtered
     stats.ipv6_left_out = engine.flows.ipv6_left_out
-    stats.tables = {
-        "threads": len(engine.threads.by_tid),
-        "processes": len(engine.threads.groups),
-        "containers": len(engine.entities.containers),
-        "threads evicted": engine.threads.evicted,
-        "threads refused": engine.threads.refused,
-        "flows dropped": engine.flows.dropped,
-    }
     stats.seconds = time.perf_counter() - began
     return stats
 

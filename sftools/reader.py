@@ -247,10 +247,12 @@ class DecodeError(ValueError):
 class Decoder:
     """Decodes records that were written by a schema.
 
-    schema: its JSON text. Raises SftoolsError where it is no schema of SysFlow records, or a harmful one.
+    schema: its JSON text. largest: bytes of a record beyond which it is taken for an attack.
+    Raises SftoolsError where the schema is not one of SysFlow records, or harmful.
     """
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str, largest: int = limits.MAX_RECORD_BYTES) -> None:
+        self.largest = largest
         canonical = json.loads(canonical_form(schema))
         branches = _branches(_unfold(canonical))
         ours = {branch["name"]: branch for branch in _branches(_unfold(json.loads(_our_schema())))}
@@ -267,12 +269,12 @@ class Decoder:
 
     def records(self, data: bytes, count: int) -> Iterator[Record]:
         """The `count` records that fill `data`. Raises DecodeError after the last sound one."""
-        make, schema = self.make, self.schema
+        make, schema, largest = self.make, self.schema, self.largest
         read: Callable[..., Any] = fastavro.schemaless_reader
         base = 0
         while True:
-            # A window, not the block: a record that wants more than MAX_RECORD_BYTES meets the window's end.
-            window = io.BytesIO(data[base : base + limits.MAX_RECORD_BYTES])
+            # A window, not the block: a record that wants more than the largest meets the window's end.
+            window = io.BytesIO(data[base : base + largest])
             start = 0
             while count:
                 at = base + start
@@ -285,9 +287,9 @@ class Decoder:
                     record = read(window, schema, handle_unicode_errors=_UNICODE)["rec"]
                     record = make[branch](record)
                 except _DECODE_ERRORS as error:
-                    if start and base + limits.MAX_RECORD_BYTES < len(data):
+                    if start and base + largest < len(data):
                         break
-                    raise DecodeError(f"byte {at}: {_cause(error)}") from None
+                    raise DecodeError(f"byte {at}: {_cause(error, largest)}") from None
                 yield record
                 count -= 1
                 start = window.tell()
@@ -298,9 +300,9 @@ class Decoder:
             raise DecodeError(f"byte {base}: {len(data) - base} bytes follow its last record")
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: Exception, largest: int) -> str:
     if isinstance(error, EOFError):
-        return f"a record ends outside of the block, or has more than {limits.MAX_RECORD_BYTES} bytes"
+        return f"a record ends outside of the block, or has more than {largest} bytes"
     return f"{type(error).__name__} {error}".strip()
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from sftools import limits
 from sftools.avro.container import byte_string, header, long
 from sftools.errors import InputError, SftoolsError
-from sftools.reader import Decoder, Joiner, Record, read_trace
+from sftools.reader import DecodeError, Decoder, Joiner, Record, read_trace
 from sftools.schema import opflags, versions
 from sftools.schema.sysflow import (
     OID,
@@ -316,15 +316,16 @@ def test_lengths_that_lie(tmp_path: Path) -> None:
         assert "claims" in error
 
 
-def test_a_record_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_is_too_large() -> None:
     """Records are decoded within a window that moves on, whatever size the block has."""
-    monkeypatch.setattr(limits, "MAX_RECORD_BYTES", 200)
     small = SFHeader(6, "h" * 60, "", "")
     large = SFHeader(6, "h" * 300, "", "")
-    data = [(12, datum(small) * 10 + datum(large) + datum(small))]
-    got, error = read(container_file(versions.schema_json(6), data), tmp_path)
+    data = datum(small) * 10 + datum(large) + datum(small)
+    got: list[Record] = []
+    with pytest.raises(DecodeError, match="more than 200 bytes"):
+        got.extend(Decoder(versions.schema_json(6), largest=200).records(data, 12))
     assert got == [small] * 10
-    assert "more than 200 bytes" in error
+    assert len(list(Decoder(versions.schema_json(6), largest=400).records(data, 12))) == 12
 
 
 TRACE = trace(RECORDS, in_block=4)

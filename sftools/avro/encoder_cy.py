@@ -83,7 +83,9 @@ class Encoder:
     def put_long(self, value):
         """A zig-zag varint; room must be reserved."""
         if cython.compiled:
-            n: cython.ulonglong = (cython.cast(cython.ulonglong, value) << 1) ^ cython.cast(cython.ulonglong, value >> 63)
+            n: cython.ulonglong = (cython.cast(cython.ulonglong, value) << 1) ^ cython.cast(
+                cython.ulonglong, value >> 63
+            )
         else:
             n = (value << 1) ^ (value >> 63)
         while n > 0x7F:
@@ -193,8 +195,25 @@ class Encoder:
         return self.done(POD)
 
     def process(
-        self, state, create_ts, hpid, has_parent, parent_ts, parent_pid, ts, exe, exe_args, uid, user, gid, group, tty,
-        container_id, entry, cwd, env,
+        self,
+        state,
+        create_ts,
+        hpid,
+        has_parent,
+        parent_ts,
+        parent_pid,
+        ts,
+        exe,
+        exe_args,
+        uid,
+        user,
+        gid,
+        group,
+        tty,
+        container_id,
+        entry,
+        cwd,
+        env,
     ):
         self.put_long(PROCESS)
         self.put_long(state)
@@ -245,8 +264,25 @@ class Encoder:
         return self.done(PROCESS_EVENT)
 
     def network_flow(
-        self, create_ts, hpid, ts, tid, op_flags, end_ts, sip, sport, dip, dport, proto, fd, r_ops, w_ops, r_bytes,
-        w_bytes, sip6, dip6,
+        self,
+        create_ts,
+        hpid,
+        ts,
+        tid,
+        op_flags,
+        end_ts,
+        sip,
+        sport,
+        dip,
+        dport,
+        proto,
+        fd,
+        r_ops,
+        w_ops,
+        r_bytes,
+        w_bytes,
+        sip6,
+        dip6,
     ):
         self.put_long(NETWORK_FLOW)
         self.put_long(create_ts)

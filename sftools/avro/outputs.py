@@ -89,6 +89,7 @@ class FileOutput:
         self.splits = splits
         self.wants_datums = False
         self.paths: list[str] = []
+        self._taken: dict[str, int] = {}
         self._name = name
         self._container = container
         self._force = force
@@ -101,11 +102,10 @@ class FileOutput:
         return self._written + (self._writer.bytes_written if self._writer else 0)
 
     def begin(self, second: int) -> str:
-        base = path = self._name(second)
-        again = 0
-        while path in self.paths:
-            again += 1
-            path = f"{base}.{again}"
+        path = self._name(second)
+        again = self._taken[path] = self._taken.get(path, -1) + 1
+        if again:
+            path = f"{path}.{again}"
         self._file = _File(path, self._force)
         self._file.open()
         self.paths.append(path)

@@ -149,13 +149,17 @@ def _pod(doc: dict[str, Any]) -> PodFacts | None:
     own = doc.get("pod_sandbox_labels")
     # The sandbox's labels are the pod's; where they are missing the container's serve.
     shown = own if isinstance(own, dict) and own else labels
-    restarts = labels.get("io.kubernetes.container.restartCount") or labels.get("annotation.io.kubernetes.container.restartCount")
+    restarts = labels.get("io.kubernetes.container.restartCount") or labels.get(
+        "annotation.io.kubernetes.container.restartCount"
+    )
     return PodFacts(
         id=uid or name,
         name=name,
         namespace=_text(labels.get("io.kubernetes.pod.namespace")),
         internal_ip=_address(doc.get("ip")),
-        restart_count=_number(int(restarts)) if isinstance(restarts, str) and re.fullmatch(r"[0-9]{1,9}", restarts) else 0,
+        restart_count=_number(int(restarts))
+        if isinstance(restarts, str) and re.fullmatch(r"[0-9]{1,9}", restarts)
+        else 0,
         labels=_labels(shown),
     )
 

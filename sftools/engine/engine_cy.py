@@ -32,7 +32,7 @@ from sftools.engine import containers
 from sftools.engine.options import CONSUME, NOFILES
 from sftools.engine.state_cy import Pod
 from sftools.engine.users import UNKNOWN, Users, fallback
-from sftools.limits import MAX_NAME_BYTES
+from sftools.limits import MAX_NAME_BYTES, MAX_STRINGS_BYTES
 from sftools.scap import blocks, lists, tables
 from sftools.schema import opflags
 
@@ -43,6 +43,7 @@ _CLONE_STALE = cython.declare(cython.ulonglong, 2_000_000_000)
 _EINPROGRESS = cython.declare(cython.longlong, -115)
 _AT_FDCWD = cython.declare(cython.longlong, -100)
 _MAX_NAME = cython.declare(cython.Py_ssize_t, MAX_NAME_BYTES)
+_MAX_STRINGS = cython.declare(cython.Py_ssize_t, MAX_STRINGS_BYTES)
 _SOCK_CLOEXEC = cython.declare(cython.uint, 0x80000)
 
 _O_DIRECTORY = cython.declare(cython.uint, tables.PPM_O_DIRECTORY)
@@ -156,9 +157,7 @@ _KINDS = {
     _SETSID: "SETSID",
 }  # fmt: skip
 
-_META_EVENTS = (
-    "CONTAINER_E CONTAINER_JSON_E CONTAINER_JSON_2_E ASYNCEVENT_E USER_ADDED_E USER_DELETED_E GROUP_ADDED_E GROUP_DELETED_E"
-)
+_META_EVENTS = "CONTAINER_E CONTAINER_JSON_E CONTAINER_JSON_2_E ASYNCEVENT_E USER_ADDED_E USER_DELETED_E GROUP_ADDED_E GROUP_DELETED_E"
 
 # Which parameter of the newest layout is the fd, and which the socket tuple.
 _FD_AT_NAMES = {
@@ -301,9 +300,7 @@ class Engine:
         self.entities = Entities(self.encoder, self.threads)
         self.threads.on_remove = self.entities.forget_group
         self.entities.epoch = epoch
-        self.flows = Flows(
-            self.encoder, self.entities, self.file_read_mode, self.consume, not self.proc_flow
-        )
+        self.flows = Flows(self.encoder, self.entities, self.file_read_mode, self.consume, not self.proc_flow)
         self.flows.ipv6_left_out = left_out
         self.flows.dropped = dropped
         self.server_ports = set()
@@ -982,9 +979,7 @@ class Engine:
         oid: bytes = self.entities.file(thread, path, restype, _REUP if new_path is not None else _CREATED, self.ts).oid
         if new_path is not None:
             new_oid = self.entities.file(thread, new_path, restype, _CREATED, self.ts).oid
-        self.encoder.file_event(
-            process.create_ts, process.pid, self.ts, thread.tid, op, oid, _int32(res), new_oid
-        )
+        self.encoder.file_event(process.create_ts, process.pid, self.ts, thread.tid, op, oid, _int32(res), new_oid)
 
     # -- sockets
 
@@ -1297,7 +1292,7 @@ class Engine:
         """What a clone or exec event says of the process."""
         cursor: EventCursor = self.cursor
         child.exe = cursor.str_param(1)
-        child.args = cursor.bytes_param(2)
+        child.args = cursor.bytes_param(2)[:_MAX_STRINGS]
         child.comm = cursor.str_param(13) if cursor.plen[13] else child.exe
 
     def _inherit(self, child, model):
@@ -1510,7 +1505,7 @@ class Engine:
                     thread.vpid = thread.pid
                 self.threads.join_group(thread)
             if cursor.plen[15]:
-                thread.env = cursor.bytes_param(15)
+                thread.env = cursor.bytes_param(15)[:_MAX_STRINGS]
             if cursor.plen[14]:
                 self._set_container(thread, cursor.bytes_param(14))
             if cursor.plen[16]:
@@ -1606,11 +1601,7 @@ class Engine:
         res: cython.longlong = cursor.long_param(0, -1)
         at: cython.uint = 1 if type_ == _SETUID_X or type_ == _SETGID_X else 2
         process: Process
-        is_uid: cython.bint = (
-            type_ == _SETUID_X
-            or type_ == _SETRESUID_X
-            or type_ == _SETREUID_X
-        )
+        is_uid: cython.bint = type_ == _SETUID_X or type_ == _SETRESUID_X or type_ == _SETREUID_X
         if res == 0 and at < cursor.nparams and cursor.plen[at]:
             if is_uid:
                 self._set_uid(thread, cursor.uint_param(at, 0))
@@ -1667,8 +1658,15 @@ class Engine:
             pod = None
             if facts.pod is not None:
                 pod = Pod(
-                    self.ts, facts.pod.id, facts.pod.name, self.hostname, facts.pod.namespace, [],
-                    facts.pod.internal_ip, facts.pod.restart_count, facts.pod.labels,
+                    self.ts,
+                    facts.pod.id,
+                    facts.pod.name,
+                    self.hostname,
+                    facts.pod.namespace,
+                    [],
+                    facts.pod.internal_ip,
+                    facts.pod.restart_count,
+                    facts.pod.labels,
                 )
             self.entities.describe_container(facts, pod)
 

@@ -178,9 +178,23 @@ class Entities:
             self.write_container(process.container)
         process.epoch = self.epoch
         self.encoder.process(
-            process.state, process.create_ts, process.pid, process.has_parent, process.parent_ts, process.parent_pid,
-            process.ts, process.exe, process.exe_args, process.uid, process.user, process.gid, process.group,
-            process.tty, process.container.id if process.container is not None else None, process.entry, process.cwd,
+            process.state,
+            process.create_ts,
+            process.pid,
+            process.has_parent,
+            process.parent_ts,
+            process.parent_pid,
+            process.ts,
+            process.exe,
+            process.exe_args,
+            process.uid,
+            process.user,
+            process.gid,
+            process.group,
+            process.tty,
+            process.container.id if process.container is not None else None,
+            process.entry,
+            process.cwd,
             process.env,
         )
 
@@ -261,13 +275,25 @@ class Entities:
         if pod is not None and pod.epoch != self.epoch:
             pod.epoch = self.epoch
             self.encoder.pod(
-                pod.ts, pod.id, pod.name, pod.node_name, pod.host_ip, pod.internal_ip, pod.namespace,
-                pod.restart_count, pod.labels,
+                pod.ts,
+                pod.id,
+                pod.name,
+                pod.node_name,
+                pod.host_ip,
+                pod.internal_ip,
+                pod.namespace,
+                pod.restart_count,
+                pod.labels,
             )
         container.epoch = self.epoch
         container.written_complete = container.complete
         self.encoder.container(
-            container.id, container.name, container.image, container.imageid, container.type, container.privileged,
+            container.id,
+            container.name,
+            container.image,
+            container.imageid,
+            container.type,
+            container.privileged,
             pod.id if pod is not None else None,
         )
 

@@ -434,16 +434,42 @@ class Flows:
             ts = flow.ts
         if flow.network:
             self.encoder.network_flow(
-                process.create_ts, process.pid, flow.ts, flow.tid, flow.op_flags, ts,
-                _int32(flow.sip), flow.sport, _int32(flow.dip), flow.dport, flow.proto, flow.fd,
-                flow.r_ops, flow.w_ops, flow.r_bytes, flow.w_bytes, flow.sip6, flow.dip6,
+                process.create_ts,
+                process.pid,
+                flow.ts,
+                flow.tid,
+                flow.op_flags,
+                ts,
+                _int32(flow.sip),
+                flow.sport,
+                _int32(flow.dip),
+                flow.dport,
+                flow.proto,
+                flow.fd,
+                flow.r_ops,
+                flow.w_ops,
+                flow.r_bytes,
+                flow.w_bytes,
+                flow.sip6,
+                flow.dip6,
             )
             return 0
         if select and not self._selected(flow):
             return 0
         self.encoder.file_flow(
-            process.create_ts, process.pid, flow.ts, flow.tid, flow.op_flags, _int32(flow.open_flags), ts,
-            flow.file.oid, flow.fd, flow.r_ops, flow.w_ops, flow.r_bytes, flow.w_bytes,
+            process.create_ts,
+            process.pid,
+            flow.ts,
+            flow.tid,
+            flow.op_flags,
+            _int32(flow.open_flags),
+            ts,
+            flow.file.oid,
+            flow.fd,
+            flow.r_ops,
+            flow.w_ops,
+            flow.r_bytes,
+            flow.w_bytes,
         )
 
     # -- process flows
@@ -474,7 +500,13 @@ class Flows:
         if ts < cython.cast(cython.ulonglong, process.pf_ts):
             ts = process.pf_ts
         self.encoder.process_flow(
-            process.create_ts, process.pid, process.pf_ts, process.pf_cloned, process.pf_flags, ts, process.pf_exited,
+            process.create_ts,
+            process.pid,
+            process.pf_ts,
+            process.pf_cloned,
+            process.pf_flags,
+            ts,
+            process.pf_exited,
             process.pf_errors,
         )
 

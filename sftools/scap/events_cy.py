@@ -148,7 +148,9 @@ class SavedEvent:
         self.width = 2
         self.size = 0
         if cython.compiled:
-            self.base = cython.cast(cython.pointer[cython.const[cython.uchar]], cython.cast(cython.pointer[cython.char], self.room))
+            self.base = cython.cast(
+                cython.pointer[cython.const[cython.uchar]], cython.cast(cython.pointer[cython.char], self.room)
+            )
         else:
             self.base = self.room
 
@@ -232,7 +234,9 @@ class EventCursor:
 
     def _rebase(self):
         if cython.compiled:
-            self.base = cython.cast(cython.pointer[cython.const[cython.uchar]], cython.cast(cython.pointer[cython.char], self.room))
+            self.base = cython.cast(
+                cython.pointer[cython.const[cython.uchar]], cython.cast(cython.pointer[cython.char], self.room)
+            )
         else:
             self.base = self.room
 
@@ -371,7 +375,15 @@ class EventCursor:
             self.block_type = kind
             self.block_size = size
             self.pos += size
-            if kind == 0x216 or kind == 0x217 or kind == 0x221 or kind == 0x222 or kind == 0x204 or kind == 0x208 or kind == 0x8010ABCD:
+            if (
+                kind == 0x216
+                or kind == 0x217
+                or kind == 0x221
+                or kind == 0x222
+                or kind == 0x204
+                or kind == 0x208
+                or kind == 0x8010ABCD
+            ):
                 if self.open_event(self.block_at, size, kind):
                     self.events += 1
                     return EVENT

@@ -346,9 +346,9 @@ class _Progress:
         if size:
             part = min(consumed / size, 1)
             text = f" [{'#' * int(part * _BAR):<{_BAR}}] {part:4.0%}" + text
-        room = os.get_terminal_size(sys.stderr.fileno()).columns - 1
-        line = (os.path.basename(name) + text)[-room:] if room > 0 else ""
-        sys.stderr.write(f"\r{_printable(line)}\033[K")
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+        line = _printable(os.path.basename(name)) + text
+        sys.stderr.write(f"\r{line[1 - columns :]}\033[K")
         sys.stderr.flush()
 
 

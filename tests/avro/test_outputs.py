@@ -82,7 +82,7 @@ def test_abandoned_file_leaves_nothing(tmp_path):
 def test_existing_file_is_refused_and_kept(tmp_path):
     path = tmp_path / "x.sf"
     path.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="x.sf: exists already; --force overwrites it"):
+    with pytest.raises(OutputError, match="exists already; --force overwrites it"):
         file_output(path).begin(0)
     assert path.read_bytes() == b"mine"
     assert os.listdir(tmp_path) == ["x.sf"]

@@ -156,7 +156,9 @@ def run(
         begin(engine.hostname)
 
     encoder = Encoder(sink, schema)
-    engine = Engine(encoder, EngineOptions(**{"file_only": False, "file_read_mode": READ_ALL, **options}), begin, rotate)
+    engine = Engine(
+        encoder, EngineOptions(**{"file_only": False, "file_read_mode": READ_ALL, **options}), begin, rotate
+    )
     cursor = None
     for item in (capture, *more):
         data = build(item) if isinstance(item, str) else item

@@ -81,7 +81,6 @@ def value(engine: Any, name: str, argument: Any = None) -> Any:
         ("thread.tid", 100),
         ("thread.vtid", 100),
         ("thread.ismain", True),
-        ("thread.cgroups", b"cpu=/ memory=/x"),
         ("user.uid", 0),
         ("user.name", b"root"),
         ("user.loginuid", 1000),

