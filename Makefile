@@ -37,8 +37,9 @@ setup: $(VENV)/.ready ## create .venv, install sftools there (editable) and comp
 	@test -n "$$SFTOOLS_DISABLE_EXT" || SFTOOLS_REQUIRE_EXT=1 $(BIN)/python setup.py --quiet build_ext --inplace
 
 demo: setup ## convert the bundled capture with sysporter and print it with sysprint
-	$(BIN)/sysporter -r $(CAPTURE) -w build/webshell.sf --force
-	$(BIN)/sysprint build/webshell.sf
+	@mkdir -p build
+	$(BIN)/sysporter -r $(CAPTURE) -w build/demo.sf --force
+	$(BIN)/sysprint -c ts,type,pproc.pid,proc.pid,proc.exe,opflags,res,flow.rbytes,flow.wbytes build/demo.sf
 
 test: lint test-compiled test-pure ## everything that CI runs
 

@@ -72,8 +72,9 @@ DEFECTS = {
     8: "After a setuid in a container to a user that is not in the lists, the previous user's and group's names stay"
     " beside the new numbers. Ours are <NA>.",
     9: "A unix socket whose connect failed has any text as its path: what libsinsp had formatted last. Ours is empty.",
-    10: "mpm-preforked-full_capture is of an older version: a process's createTS is its parent's return from clone,"
-    " where today's (and ours) is the child's; and a process of which only the pid is known stands there as a parent.",
+    10: "mpm-preforked-full_capture is of an older version: a process's createTS and parent are those of its parent's"
+    " return from clone, where today's (and ours) are those of the child's; and a parent of which only the pid is known"
+    " has a record.",
     11: "nginx-nginx is of an older version: processes have no cwd and env, and unknown names are empty, not <NA>.",
 }
 """The existing collector's defects by number. 1 to 6 are those of collector-oracle.md beside the traces."""
@@ -299,7 +300,7 @@ def accept(d: Difference) -> None:
 
 
 def accept_unix(d: Difference) -> None:
-    """(1) for unix sockets: same sums by thread and fd, same ends of connections, the same or the reversed names."""
+    """(1) for unix sockets: same sums by thread and fd, same ends in time, the same connections."""
     sockets: dict[Any, tuple[list[FileFlow], list[FileFlow]]] = defaultdict(lambda: ([], []))
     for theirs in d.lost(FileFlow):
         if not theirs.opFlags & OP_ACCEPT:
@@ -307,28 +308,25 @@ def accept_unix(d: Difference) -> None:
     for ours in d.new(FileFlow):
         if ours.opFlags & OP_ACCEPT and d.our_types[ours.fileOID] == ord("u"):
             sockets[_plain(ours.procOID), ours.tid, ours.fd][1].append(ours)
-    names: set[str] = set()
     for missing, extra in sockets.values():
-        both = {d.our_paths[flow.fileOID] for flow in extra}
-        both |= {_reversed(path) for path in both}
-        closed = (sorted(f.endTs for f in flows if f.opFlags & OP_CLOSE) for flows in (missing, extra))
+        ends = {_ends(d.our_paths[flow.fileOID]) for flow in extra}
+        closed = [sorted(f.endTs for f in flows if f.opFlags & OP_CLOSE) for flows in (missing, extra)]
         if (
             extra
             and _sums(missing) == _sums(extra)
-            and len(set(map(tuple, closed))) == 1
-            and {d.their_paths[flow.fileOID] for flow in missing} <= both
+            and closed[0] == closed[1]
+            and {_ends(d.their_paths[flow.fileOID]) for flow in missing} == ends
         ):
             d.explain(1, missing, extra)
-            names |= both
-    for lost, new in d.pairs(File, "ts"):
-        if lost.path in names and lost.restype == ord("u"):
-            d.explain(1, [lost], [new])
+            for lost, new in d.pairs(File, "ts"):
+                if lost.oid in {flow.fileOID for flow in missing} and lost.ts in {flow.ts for flow in missing}:
+                    d.explain(1, [lost], [new])
 
 
 def dirfd(d: Difference) -> None:
     """(2), and (3) for FileEvents: the same event with other paths."""
-    used: dict[bytes, int] = {}
-    replaced: dict[bytes, int] = {}
+    used: dict[tuple[bytes, int], int] = {}
+    replaced: dict[tuple[bytes, int], int] = {}
     for theirs, ours in d.pairs(FileEvent, "fileOID", "newFileOID"):
         numbers = set()
         for name in ("fileOID", "newFileOID"):
@@ -336,8 +334,7 @@ def dirfd(d: Difference) -> None:
             if old != new:
                 number = _other_path(d.their_paths.get(old, ""), d.our_paths.get(new, ""))
                 numbers.add(number)
-                used.setdefault(new, number)
-                replaced.setdefault(old, number)
+                used[new, ours.ts] = replaced[old, theirs.ts] = number
         if len(numbers) == 1 and (number := numbers.pop()):
             d.explain(number, [theirs], [ours])
     _files(d, used, replaced)
@@ -354,23 +351,23 @@ def _other_path(theirs: str, ours: str) -> int:
 
 def non_ascii(d: Difference) -> None:
     """(3) for FileFlows."""
-    used: dict[bytes, int] = {}
-    replaced: dict[bytes, int] = {}
+    used: dict[tuple[bytes, int], int] = {}
+    replaced: dict[tuple[bytes, int], int] = {}
     for theirs, ours in d.pairs(FileFlow, "fileOID"):
         if _other_path(d.their_paths[theirs.fileOID], d.our_paths[ours.fileOID]) == 3:
             d.explain(3, [theirs], [ours])
-            used[ours.fileOID] = replaced[theirs.fileOID] = 3
+            used[ours.fileOID, ours.ts] = replaced[theirs.fileOID, theirs.ts] = 3
     _files(d, used, replaced)
 
 
-def _files(d: Difference, used: dict[bytes, int], replaced: dict[bytes, int]) -> None:
-    """The File records that such paths bring about: ours of the right one, theirs of the wrong one."""
+def _files(d: Difference, used: dict[tuple[bytes, int], int], replaced: dict[tuple[bytes, int], int]) -> None:
+    """The File records that such paths bring about at that time: ours of the right one, theirs of the wrong one."""
     for ours in d.new(File):
-        if used.get(ours.oid):
-            d.explain(used[ours.oid], extra=[ours])
+        if number := used.get((ours.oid, ours.ts)):
+            d.explain(number, extra=[ours])
     for theirs in d.lost(File):
-        if replaced.get(theirs.oid) and theirs.oid not in d.our_paths:
-            d.explain(replaced[theirs.oid], [theirs])
+        if (number := replaced.get((theirs.oid, theirs.ts))) and theirs.oid not in d.our_paths:
+            d.explain(number, [theirs])
 
 
 def ipv6(d: Difference) -> None:
@@ -500,7 +497,7 @@ def create_times(d: Difference) -> None:
     """(10): as if the other createTS were ours."""
     if d.trace.name != "mpm-preforked-full_capture":
         return
-    clones = {ts for ts in d.events.anywhere("CLONE")}
+    clones = d.events.anywhere("CLONE")
     times: dict[tuple[int, int], int] = {}
     for event in d.new(ProcessEvent):
         if event.opFlags == OP_CLONE and event.ret == 0 and event.tid == event.procOID.hpid:
@@ -508,29 +505,33 @@ def create_times(d: Difference) -> None:
             for theirs in d.lost(Process):
                 if theirs.oid.hpid == event.tid and theirs.oid.createTS < event.ts and theirs.oid.createTS in clones:
                     times[event.tid, theirs.oid.createTS] = event.ts
-    placeholder = {
-        _plain(lost.oid): lost for lost in d.lost(Process) if (lost.uid, lost.gid, lost.oid.createTS) == (-1, -1, 0)
-    }
+    placeholder = {_plain(p.oid) for p in d.lost(Process) if (p.uid, p.gid, p.oid.createTS) == (-1, -1, 0)}
 
     def ours(oid: OID | None) -> OID | None:
         if oid is None or _plain(oid) in placeholder:
             return None
         return OID(times.get((oid.hpid, oid.createTS), oid.createTS), oid.hpid)
 
+    def mapped(record: Record) -> Record:
+        if isinstance(record, Process):
+            caller = record.poid and record.oid.createTS in d.events.times(("CLONE",), record.poid.hpid)
+            new = dataclasses.replace(record, oid=ours(record.oid), poid=ours(record.poid))
+            # Who called clone is the parent there; here it is who the child's return names, if that one is known.
+            return dataclasses.replace(new, poid=None) if caller and key(new) not in partners else new
+        if isinstance(record, ProcessEvent | FileEvent | FileFlow):
+            return dataclasses.replace(record, procOID=ours(record.procOID))
+        return record
+
     partners: dict[Key, list[Record]] = defaultdict(list)
     for record in d.extra:
         partners[key(record)].append(record)
-    for number, record in enumerate(d.missing.copy()):
-        changes = {name: ours(getattr(record, name)) for name in ("procOID", "oid", "poid") if hasattr(record, name)}
-        if isinstance(record, File) or isinstance(record, SFHeader):
-            continue
-        mapped = dataclasses.replace(record, **{n: v for n, v in changes.items()})
-        if group := partners[key(mapped)]:
+    for i, record in reversed(list(enumerate(d.missing))):
+        new = mapped(record)
+        if group := partners.get(key(new)):
             d.explain(10, [record], [group.pop()])
-        elif isinstance(record, FileFlow):
-            # Another defect is to be found in it: leave it as it would be.
-            d.missing[next(i for i, other in enumerate(d.missing) if other is record)] = mapped
-        del number
+        elif isinstance(new, FileFlow):
+            # Another defect is to be found in it, too.
+            d.missing[i] = new
     d.explain(10, [record for record in d.lost(Process) if _plain(record.oid) in placeholder])
 
 
@@ -553,10 +554,10 @@ RULES: tuple[Callable[[Difference], None], ...] = (
     never_connected,
     accept,
     accept_unix,
+    copying,
     dirfd,
     non_ascii,
     ipv6,
-    copying,
     clone3,
     setuid_names,
     failed_connect,
@@ -584,11 +585,9 @@ def _flags(flows: Iterable[Flow], mask: int) -> int:
     return flags
 
 
-def _reversed(path: str) -> str:
-    """A unix socket's name as its other end has it: a->b path and b->a path."""
-    ends, blank, rest = path.partition(" ")
-    source, arrow, target = ends.partition("->")
-    return target + arrow + source + blank + rest
+def _ends(path: str) -> frozenset[str]:
+    """The addresses of a unix connection's two ends, which its name (`a->b path`) has in either order."""
+    return frozenset(path.partition(" ")[0].split("->"))
 
 
 def _ascii(path: str, instead: str) -> str:

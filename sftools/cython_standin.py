@@ -40,6 +40,11 @@ def cast(kind: Any, value: Any, **options: Any) -> Any:
     return value
 
 
+def declare(kind: Any, value: Any = None) -> Any:
+    """A variable's first value."""
+    return value
+
+
 def _same(thing: Any) -> Any:
     return thing
 

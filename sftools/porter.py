@@ -206,7 +206,7 @@ def _read(path: str, engine: Engine, options: PorterOptions, stats: Stats, progr
         stats.bytes_in += cursor.position
         stats.damaged += cursor.damaged
         stats.damage += [str(InputError(source.name, cause, offset)) for offset, cause in cursor.damage]
-        if not (cursor.events or cursor.damaged or engine.hostname or engine.threads.by_tid):
+        if not (cursor.events or cursor.damaged or cursor.known):
             hint = "a network capture (pcapng) begins in the same way"
             raise InputError(source.name, "has no block of a scap capture but the section header", hint=hint)
 

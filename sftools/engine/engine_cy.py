@@ -501,9 +501,11 @@ class Engine:
         kind = _KIND[type_]
         if kind == _IGNORED:
             return 0
-        if not self.started or self.tables_open:
-            self.start()
+        if self.tables_open:
             self._close_tables()
+        if not self.started and kind != _META:
+            # Container events come first and have no time; the output's name may be a time.
+            self.start()
         if type_ & 1:
             if kind != _NOTHING:
                 self._exit(type_, kind)

@@ -249,9 +249,6 @@ class Flows:
     def _export_early(self, flow):
         """Make room: a flow ends before its time."""
         self.dropped += 1
-        self.entities.reup(flow.process)
-        if flow.file is not None and flow.file.epoch != self.entities.epoch:
-            self.entities.write_file(flow.file, _REUP, flow.last)
         flow.op_flags |= TRUNCATE
         self._write(flow, flow.last, True)
         self._remove(flow)
@@ -425,13 +422,14 @@ class Flows:
         return self.file_read_mode == 2 and not flow.file.system
 
     def _write(self, flow, ts, select):
-        """Write a flow that ends at ts, unless nothing happened in it."""
+        """Write a flow that ends at ts, unless nothing happened in it; what it refers to first, if this file lacks it."""
         process: Process = flow.process
         if flow.op_flags == 0 or flow.op_flags == TRUNCATE:
             return 0
         if ts < cython.cast(cython.ulonglong, flow.ts):
             # The clock went back: no record ends before it starts.
             ts = flow.ts
+        self.entities.reup(process)
         if flow.network:
             self.encoder.network_flow(
                 process.create_ts,
@@ -456,6 +454,8 @@ class Flows:
             return 0
         if select and not self._selected(flow):
             return 0
+        if flow.file.epoch != self.entities.epoch:
+            self.entities.write_file(flow.file, _REUP, ts)
         self.encoder.file_flow(
             process.create_ts,
             process.pid,
@@ -497,6 +497,7 @@ class Flows:
         """Write a ProcessFlow that ends at ts, unless nothing happened in it."""
         if process.pf_flags == 0 or process.pf_flags == TRUNCATE:
             return 0
+        self.entities.reup(process)
         if ts < cython.cast(cython.ulonglong, process.pf_ts):
             ts = process.pf_ts
         self.encoder.process_flow(
@@ -554,9 +555,6 @@ class Flows:
             if now >= flow.last // _SECOND + _EXPIRE:
                 self._remove(flow)
             else:
-                self.entities.reup(flow.process)
-                if flow.file is not None and flow.file.epoch != self.entities.epoch:
-                    self.entities.write_file(flow.file, _REUP, ts)
                 self._write(flow, ts, True)
                 flow.ts = ts
                 flow.op_flags = 0
@@ -573,7 +571,6 @@ class Flows:
             following_process = process.pf_next if process is not last else None
             self._pf_unlink(process)
             if now < process.pf_last // _SECOND + _EXPIRE:
-                self.entities.reup(process)
                 self.write_process_flow(process, ts)
                 process.counting = True
                 process.pf_ts = ts
@@ -605,8 +602,6 @@ class Flows:
                     flow = cython.cast(Flow, entry)
                     if flow.network == network:
                         flow.op_flags |= TRUNCATE
-                        if flow.file is not None and flow.file.epoch != self.entities.epoch:
-                            self.entities.write_file(flow.file, _REUP, ts)
                         self._write(flow, ts, False)
                         self._remove(flow)
             if process.counting:

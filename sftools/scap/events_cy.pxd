@@ -37,6 +37,7 @@ cdef class EventCursor:
     cdef readonly list damage
     cdef readonly unsigned long long damaged
     cdef readonly unsigned long long events
+    cdef readonly unsigned long long known
     # the current block
     cdef readonly unsigned int block_type
     cdef Py_ssize_t block_at

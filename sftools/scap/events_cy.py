@@ -222,6 +222,7 @@ class EventCursor:
         self.damage = []
         self.damaged = 0
         self.events = 0
+        self.known = 0
         self.block_type = 0
         self.block_at = 0
         self.block_size = 0
@@ -392,6 +393,8 @@ class EventCursor:
                     raise InputError(self.name, cause, self.offset)
                 self.report(self.offset, cause)
                 continue
+            if kind != 0x0A0D0D0A and kind in blocks.KNOWN:
+                self.known += 1
             return BLOCK
 
     def body(self):

@@ -120,9 +120,9 @@ def decode(data: bytes, count: int, version: int) -> list[tuple[str, Fields]]:
     for _ in range(count):
         datum: Any = fastavro.schemaless_reader(stream, SCHEMAS[version], None, return_record_name=True)
         name, fields = datum["rec"]
-        if fields.get("poid"):
-            fields["poid"] = fields["poid"][1]
-        records.append((name.rpartition(".")[2], fields))
+        # fastavro gives the values of unions with their type's name.
+        plain = {key: value[1] if isinstance(value, tuple) else value for key, value in fields.items()}
+        records.append((name.rpartition(".")[2], plain))
     assert stream.read() == b""
     return records
 

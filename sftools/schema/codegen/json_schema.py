@@ -166,7 +166,7 @@ class _JsonReader:
         if "default" in attributes:
             default = attributes["default"]
             made.default = default.plain()
-            self.names.defaults.append((made.type, default))
+            self.names.defaults.append((made, default))
         return made
 
 

@@ -12,6 +12,7 @@ from sftools.schema.codegen.model import (
     UNSET,
     Array,
     Enum,
+    Field,
     Fixed,
     IdlError,
     Map,
@@ -54,7 +55,7 @@ class Names:
     visible: dict[str, Named] = field(default_factory=dict)
     used: list[Reference] = field(default_factory=list)
     thrown: list[Reference] = field(default_factory=list)
-    defaults: list[tuple[Schema, Json]] = field(default_factory=list)
+    defaults: list[tuple[Field, Json]] = field(default_factory=list)
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
     required: dict[str, list[str]] = field(default_factory=dict)
 
@@ -82,8 +83,9 @@ class Names:
             if not (isinstance(named, Record) and named.is_error):
                 assert reference.at is not None
                 raise IdlError(reference.at, f"{reference.name!r} is thrown but is not an error")
-        for type_, value in self.defaults:
-            self._check_default(type_, value)
+        for owner, value in self.defaults:
+            self._check_default(owner.type, value)
+            owner.default = value.plain()
 
     def _check_default(self, type_: Schema, value: Json) -> None:
         """Raises IdlError unless the JSON value stands for the type (specification, table of field defaults)."""
@@ -148,6 +150,7 @@ class Names:
                 self._expect(is_int, value, "an integer")
             case "float" | "double":
                 self._expect(is_int or isinstance(plain, float), value, "a number")
+                value.value = float(plain)  # some readers of schemas refuse an integer here
             case "bytes":
                 self._expect(isinstance(plain, str) and _is_bytes(plain), value, "a string of characters up to \\u00ff")
             case _:

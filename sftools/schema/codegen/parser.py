@@ -244,7 +244,7 @@ class _File:
             if _is_optional(type_tree) and value.value is not None:
                 assert isinstance(type_, Union)
                 type_.branches.reverse()
-            self.names.defaults.append((type_, value))
+            self.names.defaults.append((made, value))
         return made
 
     def message(self, tree: Node, scope: Scope) -> Message:

@@ -176,7 +176,7 @@ def test_null_goes_where_the_default_wants_it(fields: Any) -> None:
         ("int x = 010", 8),
         ("int x = 0xfF", 255),
         ("long x = 9223372036854775807L", 2**63 - 1),
-        ("float x = 1", 1),
+        ("float x = 1", 1.0),
         ("double x = -1.5e3", -1500.0),
         ("double x = .5d", 0.5),
         ("double x = 1f", 1.0),
