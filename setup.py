@@ -17,6 +17,7 @@ COMPILED = [
     "sftools/engine/entities_cy.py",
     "sftools/engine/flows_cy.py",
     "sftools/engine/paths_cy.py",
+    "sftools/engine/sockets_cy.py",
     "sftools/engine/state_cy.py",
     "sftools/engine/threads_cy.py",
     "sftools/scap/events_cy.py",

@@ -34,7 +34,6 @@ from sftools.schema.opflags import (  # noqa: E402
     OP_CLONE,
     OP_CLOSE,
     OP_CONNECT,
-    OP_EXIT,
     OP_OPEN,
     OP_READ_RECV,
     OP_TRUNCATE,
@@ -170,9 +169,10 @@ def self_contained(records: Iterable[Record]) -> list[str]:
             needs.append(("File", record.fileOID))
         if isinstance(record, FileEvent) and record.newFileOID is not None:
             needs.append(("File", record.newFileOID))
-        faults += [f"record {number}: {type(record).__name__} without its {n[0]} {n[1]!r}" for n in needs if n not in seen]
+        name = type(record).__name__
+        faults += [f"record {number}: {name} without its {need[0]} {need[1]!r}" for need in needs if need not in seen]
         if isinstance(record, NetworkFlow | FileFlow | ProcessFlow) and record.endTs < record.ts:
-            faults.append(f"record {number}: {type(record).__name__} ends before it begins")
+            faults.append(f"record {number}: {name} ends before it begins")
     return faults
 
 
@@ -288,7 +288,8 @@ def accept(d: Difference) -> None:
     # When that thread exits, the others' flows on the same fd end and begin anew.
     ends = {(_connection(ours), ours.endTs) for ours in accepted if ours.opFlags & OP_TRUNCATE}
     for theirs in d.lost(NetworkFlow):
-        parts = [ours for ours in d.new(NetworkFlow) if _connection(ours) == _connection(theirs) and ours.tid == theirs.tid]
+        same = (_connection(theirs), theirs.tid)
+        parts = [ours for ours in d.new(NetworkFlow) if (_connection(ours), ours.tid) == same]
         parts.sort(key=lambda flow: flow.ts)
         if not parts or parts[0].ts != theirs.ts or not parts[0].opFlags & OP_TRUNCATE or len(parts) > 2:
             continue
@@ -450,9 +451,9 @@ def clone3(d: Difference) -> None:
         if flow.ts <= counted.ts and flow.opFlags == counted.opFlags | OP_CLONE and _cloned(d, flow, more):
             d.explain(7, [counted], [flow])
     for flow in d.new(ProcessFlow):
-        if flow.opFlags & ~OP_TRUNCATE == OP_CLONE and not flow.numThreadsExited and not flow.numCloneErrors:
-            if _cloned(d, flow, flow.numThreadsCloned):
-                d.explain(7, extra=[flow])
+        others = flow.opFlags & ~(OP_TRUNCATE | OP_CLONE) or flow.numThreadsExited or flow.numCloneErrors
+        if not others and _cloned(d, flow, flow.numThreadsCloned):
+            d.explain(7, extra=[flow])
 
 
 def _cloned(d: Difference, flow: ProcessFlow, threads: int) -> bool:
@@ -465,16 +466,19 @@ def _cloned(d: Difference, flow: ProcessFlow, threads: int) -> bool:
 def setuid_names(d: Difference) -> None:
     """(8): the name beside the new number is the one that the process, or its parent, had beside the old number."""
     for theirs, ours in d.pairs(Process, "userName", "groupName"):
-        before = [
-            other
+        old = [
+            (other.userName, other.groupName)
             for other in d.theirs
-            if isinstance(other, Process) and other.oid in (theirs.oid, theirs.poid) and other.ts < theirs.ts
+            if isinstance(other, Process)
+            and other.oid in (theirs.oid, theirs.poid)
+            and other.uid != theirs.uid
+            and other.ts < theirs.ts
         ]
         if (
             theirs.containerId is not None
-            and any((o.userName, o.groupName) == (theirs.userName, theirs.groupName) and o.uid != theirs.uid for o in before)
-            and (ours.userName, ours.groupName) == (_NA, _NA)
             and theirs.state == SFObjectState.MODIFIED
+            and (theirs.userName, theirs.groupName) in old
+            and (ours.userName, ours.groupName) == (_NA, _NA)
         ):
             d.explain(8, [theirs], [ours])
 
@@ -507,15 +511,14 @@ def create_times(d: Difference) -> None:
                     times[event.tid, theirs.oid.createTS] = event.ts
     placeholder = {_plain(p.oid) for p in d.lost(Process) if (p.uid, p.gid, p.oid.createTS) == (-1, -1, 0)}
 
-    def ours(oid: OID | None) -> OID | None:
-        if oid is None or _plain(oid) in placeholder:
-            return None
+    def ours(oid: OID) -> OID:
         return OID(times.get((oid.hpid, oid.createTS), oid.createTS), oid.hpid)
 
     def mapped(record: Record) -> Record:
         if isinstance(record, Process):
             caller = record.poid and record.oid.createTS in d.events.times(("CLONE",), record.poid.hpid)
-            new = dataclasses.replace(record, oid=ours(record.oid), poid=ours(record.poid))
+            parent = None if record.poid is None or _plain(record.poid) in placeholder else ours(record.poid)
+            new = dataclasses.replace(record, oid=ours(record.oid), poid=parent)
             # Who called clone is the parent there; here it is who the child's return names, if that one is known.
             return dataclasses.replace(new, poid=None) if caller and key(new) not in partners else new
         if isinstance(record, ProcessEvent | FileEvent | FileFlow):
@@ -604,8 +607,8 @@ def compare(trace: Trace) -> Report:
     difference = Difference(trace, ours, theirs, Events(trace.capture))
     for rule in RULES:
         rule(difference)
-    unexplained = [(0, "-", record) for record in difference.missing] + [(0, "+", record) for record in difference.extra]
-    return Report(len(theirs), difference.equal, difference.explained + unexplained, self_contained(ours))
+    difference.explain(0, difference.missing.copy(), difference.extra.copy())
+    return Report(len(theirs), difference.equal, difference.explained, self_contained(ours))
 
 
 def document(reports: dict[str, Report]) -> str:
@@ -617,11 +620,11 @@ def document(reports: dict[str, Report]) -> str:
         "",
         "Made by `scripts/fidelity.py`; `scripts/fidelity.py --show NAME` prints the differing records.",
         "",
-        "Captures with the traces that the existing C++ collector made of them, compared record by record, whatever the",
-        "order. `-3 +2` means: of the collector's records three are missing in ours, and two of ours are not in its",
-        "trace. The number says which of its defects is the cause; code proves for each record that it differs only in",
-        "what the defect says. `.full` traces were made with everything on (FILE_ONLY=0 FILE_READ_MODE=0",
-        "ENABLE_PROC_FLOW=0), as were those above them; the others with the defaults.",
+        "Captures with the traces that the existing C++ collector made of them, compared by record, in any order.",
+        "`-3 +2` means: three of the collector's records are missing in ours, and two of ours are not in its trace. The",
+        "number says which of its defects is the cause; code proves for each record that it differs only in what the",
+        "defect says. Those named `.full`, and those of which there is only one, were made with everything on",
+        "(FILE_ONLY=0 FILE_READ_MODE=0 ENABLE_PROC_FLOW=0), the others with the defaults.",
         "",
         "| " + " | ".join(head) + " |",
         "|---" + "|---:" * (len(head) - 1) + "|",
@@ -635,7 +638,11 @@ def document(reports: dict[str, Report]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "## The defects", ""]
     lines += [f"{number}. {text}" for number, text in DEFECTS.items()]
-    lines += ["", "Every one of our traces is self-contained: what a record refers to stands before it in the same file.", ""]
+    lines += [
+        "",
+        "Each of our traces is self-contained: what a record refers to stands before it in the same file.",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -10,7 +10,8 @@ MIB = 1024 * KIB
 # A list block that claims gigabytes: the buffer grows only with bytes that really arrive, and not past this.
 MAX_BLOCK_BYTES = 128 * MIB
 
-# An event block that claims a huge event, to make the reader buffer it. The drivers' largest are 64 KiB, plugins' 256 KiB.
+# An event block that claims a huge event, to make the reader buffer it. The drivers' largest are 64 KiB, the plugins'
+# 256 KiB.
 MAX_EVENT_BYTES = MIB
 
 # An event that claims millions of parameters. The format's own maximum is PPM_MAX_EVENT_PARAMS, 32.
@@ -41,6 +42,9 @@ MAX_STRINGS_BYTES = 64 * KIB
 
 # Enter events that are saved until their exit, one a thread. The largest real one holds two paths.
 MAX_SAVED_EVENT_BYTES = 16 * KIB
+
+# An interface list of millions, which every datagram without a source address walks through.
+MAX_INTERFACES = 1024
 
 # Names of users, groups, sockets and memfds of 64 KiB each, in tables of many. sun_path has 108 bytes, a memfd 249.
 MAX_NAME_BYTES = 256
@@ -74,7 +78,8 @@ MAX_USERS = 65_536
 # closed makes each look-up walk all of them. Past this the oldest is exported and dropped.
 MAX_FLOWS_PER_FD = 1024
 
-# Flows that never close. The oldest is exported, as after 30 s, and dropped. A path counts as one more for each 256 bytes.
+# Flows that never close. The oldest is exported, as after 30 s, and dropped. A path counts as one more for each 256
+# bytes of it.
 MAX_FLOWS = 262_144
 
 # Avro IDL

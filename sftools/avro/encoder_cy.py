@@ -63,8 +63,7 @@ class Encoder:
     @property
     def counts(self) -> list:
         """Records encoded so far, by union branch."""
-        i: cython.int
-        return [self.tally[i] for i in range(len(BRANCHES))]
+        return [self.tally[branch] for branch in range(len(BRANCHES))]
 
     def reserve(self, need):
         """Make room for `need` more bytes."""

@@ -1,6 +1,7 @@
 from sftools.avro.encoder_cy cimport Encoder
 from sftools.engine.entities_cy cimport Entities
 from sftools.engine.flows_cy cimport Flows
+from sftools.engine.sockets_cy cimport Interfaces
 from sftools.engine.state_cy cimport Container, FdInfo, FdTable, Group, Process, Thread
 from sftools.engine.threads_cy cimport Threads
 from sftools.scap.events_cy cimport EventCursor, SavedEvent
@@ -29,12 +30,12 @@ cdef class Engine:
     cdef unsigned long long next_tick
     cdef unsigned long long last_tick
     cdef bint started
-    cdef bint tables_open
+    cdef list listed
+    cdef list listed_sockets
     cdef int sections
     cdef readonly bytes hostname
     cdef set server_ports
-    cdef list interfaces
-    cdef list interfaces6
+    cdef Interfaces interfaces
     cdef int file_read_mode
     # the current event, for predicates
     cdef readonly Thread thread
@@ -69,7 +70,6 @@ cdef class Engine:
     cdef int _connect(self, Thread thread, bint entered) except -1
     cdef int _accept(self, Thread thread) except -1
     cdef FdInfo _update_peer(self, FdTable fds, long long fd, FdInfo info, bytes tuple_)
-    cdef int _patch_address(self, FdInfo info) except -1
     cdef void _pipe(self, Thread thread)
     cdef void _socketpair(self, Thread thread)
     cdef void _dup(self, Thread thread)
@@ -102,4 +102,3 @@ cdef class Engine:
     cdef void _pidfd_getfd(self, Thread thread)
     cdef FdInfo _guess_socket(self, Thread thread, long long fd, bytes tuple_)
     cdef void _bad_event(self)
-    cdef unsigned int _interface_for(self, unsigned int address)

@@ -4,8 +4,6 @@ Every event first changes the state (threads, fds) by libsinsp's rules (parsers.
 record, as the SysFlow collector's processors have it. docs/engine.md tells the way of an event.
 """
 
-import struct
-
 try:
     import cython
 except ModuleNotFoundError:
@@ -16,6 +14,15 @@ if cython.compiled:
     from cython.cimports.sftools.engine.entities_cy import Entities
     from cython.cimports.sftools.engine.flows_cy import Flows
     from cython.cimports.sftools.engine.paths_cy import join, normal
+    from cython.cimports.sftools.engine.sockets_cy import (
+        Interfaces,
+        init_socket,
+        set_bound,
+        set_destination,
+        set_tuple,
+        swap,
+        unix_name,
+    )
     from cython.cimports.sftools.engine.state_cy import Container, FdInfo, FdTable, Group, Process, Thread
     from cython.cimports.sftools.engine.threads_cy import Threads
     from cython.cimports.sftools.scap.events_cy import EventCursor, SavedEvent
@@ -24,6 +31,15 @@ else:
     from sftools.engine.entities_cy import Entities
     from sftools.engine.flows_cy import Flows
     from sftools.engine.paths_cy import join, normal
+    from sftools.engine.sockets_cy import (
+        Interfaces,
+        init_socket,
+        set_bound,
+        set_destination,
+        set_tuple,
+        swap,
+        unix_name,
+    )
     from sftools.engine.state_cy import Container, FdInfo, FdTable, Group, Process, Thread
     from sftools.engine.threads_cy import Threads
     from sftools.scap.events_cy import EventCursor, SavedEvent
@@ -248,14 +264,6 @@ _SEND_X = cython.declare(cython.uint, tables.PPME_SOCKET_SEND_X)
 _SENDTO_X = cython.declare(cython.uint, tables.PPME_SOCKET_SENDTO_X)
 _SENDMSG_X = cython.declare(cython.uint, tables.PPME_SOCKET_SENDMSG_X)
 
-_UNPACK_IP4 = struct.Struct("<IHIH").unpack_from
-_UNPACK_ADDR4 = struct.Struct("<IH").unpack_from
-_UNPACK_U16 = struct.Struct("<H").unpack_from
-_UNPACK_2U64 = struct.Struct("<QQ").unpack_from
-
-_MAPPED = bytes(10) + b"\xff\xff"
-_LOOPBACK = cython.declare(cython.uint, 0x0100007F)
-
 
 @cython.cclass
 class Engine:
@@ -304,9 +312,9 @@ class Engine:
         self.flows.ipv6_left_out = left_out
         self.flows.dropped = dropped
         self.server_ports = set()
-        self.interfaces = []
-        self.interfaces6 = []
-        self.tables_open = False
+        self.interfaces = Interfaces()
+        self.listed = []
+        self.listed_sockets = []
         self.next_tick = 0
         self.last_tick = 0
         self.sections = 0
@@ -362,11 +370,9 @@ class Engine:
                     self._reset()
                     self.sections = 1
             elif kind in blocks.PROCESS_LISTS:
-                self.tables_open = True
                 for entry in lists.processes(kind, self.cursor.body()):
                     self._listed_thread(entry)
             elif kind in blocks.FD_LISTS:
-                self.tables_open = True
                 tid, entries = lists.fds(kind, self.cursor.body())
                 self._listed_fds(tid, entries)
             elif kind in blocks.USER_LISTS:
@@ -377,10 +383,7 @@ class Engine:
                         self.users.add_group(b"", entry.id, entry.name)
             elif kind in blocks.INTERFACE_LISTS:
                 for entry in lists.interfaces(kind, self.cursor.body()):
-                    if entry.addr6 is None:
-                        self.interfaces.append((entry.addr, entry.mask))
-                    else:
-                        self.interfaces6.append(entry.addr6)
+                    self.interfaces.add(entry)
             elif kind in blocks.MACHINE_INFOS:
                 self.hostname = lists.machine_info(self.cursor.body()).hostname
         except lists.ListDamage as error:
@@ -418,6 +421,7 @@ class Engine:
             self.threads.refused += 1
             return
         self.threads.weigh(thread)
+        self.listed.append(thread)
         if thread.is_leader() and thread.group is not None:
             group = thread.group
             group.cwd = _directory(join(b"", entry.cwd))
@@ -454,35 +458,37 @@ class Engine:
             info.named = info.type in (3, 4, 5, 6) or len(info.name) > 0
             if info.type == 8:
                 info.role = 1 if not info.name else 2
-            self._patch_address(info)
+            self.interfaces.complete(info)
             before: cython.longlong = fds.weight
             if self.threads.fd_budget > 0 and fds.put(entry.fd, info):
                 self.threads.fd_budget -= fds.weight - before
+                if info.is_ip():
+                    self.listed_sockets.append(info)
 
     def _close_tables(self):
-        """The lists are complete: link children to parents, tell servers' sockets from clients'."""
-        self.tables_open = False
+        """Lists are complete: link children to parents, tell servers' sockets from clients'.
+
+        Only what came since the last time is looked at: lists may come between events as often as a capture likes.
+        """
         thread: Thread
         parent: Thread
-        group: Group
         info: FdInfo
-        for item in list(self.threads.by_tid.values()):
+        for item in self.listed:
             thread = cython.cast(Thread, item)
             parent = self.threads.parent(thread)
             if parent is not None and not parent.is_invalid() and thread.pid != 1:
                 if parent.children is None:
                     parent.children = set()
                 parent.children.add(thread.tid)
-        for item in self.threads.groups.values():
-            group = cython.cast(Group, item)
-            for fd in group.fds.numbers():
-                info = group.fds.get(fd)
-                if info.type == 3 or info.type == 4:
-                    if info.sport in self.server_ports:
-                        _swap(info)
-                        info.role = 2
-                    else:
-                        info.role = 1
+        for item in self.listed_sockets:
+            info = cython.cast(FdInfo, item)
+            if info.sport in self.server_ports:
+                swap(info)
+                info.role = 2
+            else:
+                info.role = 1
+        self.listed = []
+        self.listed_sockets = []
 
     # -- the way of an event
 
@@ -501,7 +507,7 @@ class Engine:
         kind = _KIND[type_]
         if kind == _IGNORED:
             return 0
-        if self.tables_open:
+        if self.listed or self.listed_sockets:
             self._close_tables()
         if not self.started and kind != _META:
             # Container events come first and have no time; the output's name may be a time.
@@ -753,7 +759,7 @@ class Engine:
                             # Who speaks first is taken for the client, as libsinsp's guess comes down to.
                             info.role = 2 if op == _OP_READ else 1
                         if (op == _OP_READ and info.role == 1) or (op == _OP_WRITE and info.role == 2):
-                            _swap(info)
+                            swap(info)
                         info.changed()
         self._data_op(thread, info, fd, op, res)
 
@@ -967,7 +973,6 @@ class Engine:
 
     def _write_file_event(self, thread, op, path, restype, new_path):
         process: Process
-        file: object
         res: cython.longlong = self.cursor.long_param(0, -1)
         new_oid: bytes = None
         if path is None:
@@ -997,7 +1002,7 @@ class Engine:
         fd: cython.longlong = cursor.long_param(0, -1)
         if fd < 0 or thread.group is None:
             return
-        _init_socket(
+        init_socket(
             self._new_fd(thread, fd, 0), cursor.uint_param(1, 0), cursor.uint_param(2, 0), cursor.uint_param(3, 0)
         )
 
@@ -1006,7 +1011,7 @@ class Engine:
         if fd < 0 or not tuple_ or tuple_[0] not in (2, 10):
             return None
         info: FdInfo = self._new_fd(thread, fd, 0)
-        _init_socket(info, tuple_[0], 2, 17)
+        init_socket(info, tuple_[0], 2, 17)
         return info
 
     def _bind(self, thread):
@@ -1021,49 +1026,13 @@ class Engine:
         if info is None:
             return
         info = fds.own(fd, info)
-        if address[0] == 2 and len(address) >= 7:
-            ip, port = _UNPACK_ADDR4(address, 1)
-            if port:
-                info.type = 5
-                info.sip, info.sport, info.dip, info.dport = ip, port, 0, 0
-                info.role = 2
-        elif address[0] == 10 and len(address) >= 19:
-            port = _UNPACK_U16(address, 17)[0]
-            if port:
-                info.dip, info.dport, info.sport = 0, 0, port
-                if address[1:13] == _MAPPED:
-                    info.type = 5
-                    info.sip = int.from_bytes(address[13:17], "little")
-                else:
-                    info.type = 6
-                    info.sip6 = address[1:17]
-                    info.dip6 = None
-                info.role = 2
-        elif address[0] == 1:
-            info.name = address[1:_MAX_NAME].split(b"\0", 1)[0]
-        info.named = True
-        info.changed()
+        set_bound(info, address)
 
     def _connect_address(self, fds, fd, info, address):
         """The address that connect() was asked for."""
         if not address:
             return 0
-        info = fds.own(fd, info)
-        if address[0] == 2 and len(address) >= 7:
-            info.type = 3
-            info.dip, info.dport = _UNPACK_ADDR4(address, 1)
-        elif address[0] == 10 and len(address) >= 19:
-            info.dport = _UNPACK_U16(address, 17)[0]
-            if address[1:13] == _MAPPED:
-                info.type = 3
-                info.dip = int.from_bytes(address[13:17], "little")
-            else:
-                info.type = 4
-                info.dip6 = address[1:17]
-        elif address[0] == 1:
-            info.name = address[1:_MAX_NAME].split(b"\0", 1)[0]
-            info.named = True
-        info.changed()
+        set_destination(fds.own(fd, info), address)
 
     def _connect(self, thread, entered):
         cursor: EventCursor = self.cursor
@@ -1085,9 +1054,9 @@ class Engine:
             tuple_ = cursor.bytes_param(1)
             if tuple_:
                 info = fds.own(fd, info)
-                if _set_tuple(info, tuple_) and info.role == 2 and info.l4proto == 3:
+                if set_tuple(info, tuple_) and info.role == 2 and info.l4proto == 3:
                     # connect() by a UDP server
-                    _swap(info)
+                    swap(info)
                 if info.role == 0:
                     info.role = 1
                 info.changed()
@@ -1104,7 +1073,7 @@ class Engine:
         info.name = b""
         info.l4proto = 2
         info.type = 8
-        _set_tuple(info, tuple_)
+        set_tuple(info, tuple_)
         info.role = 2
         info.named = True
         info.cloexec = cursor.uint_param(5, 0) & _SOCK_CLOEXEC != 0
@@ -1117,69 +1086,19 @@ class Engine:
         mine: FdInfo = fds.own(fd, info)
         if family == 1:
             mine.type = 8
-            mine.name = _unix_name(tuple_)
+            mine.name = unix_name(tuple_)
             mine.named = True
             mine.changed()
             return mine
         if family != 2 and family != 10:
             return None
-        if not _set_tuple(mine, tuple_):
+        if not set_tuple(mine, tuple_):
             return None
         if mine.l4proto == 0:
             mine.l4proto = 3
         mine.named = True
-        self._patch_address(mine)
+        self.interfaces.complete(mine)
         return mine
-
-    def _patch_address(self, info):
-        """Fill a missing address in from the machine's interfaces, as libsinsp guesses it."""
-        if info.type == 3 and (info.sip == 0 or info.dip == 0):
-            if not self.interfaces:
-                return 0
-            guess: cython.uint = self._interface_for(info.dip if info.sip == 0 else info.sip)
-            if info.sip == 0:
-                if guess == info.dip and info.sport == info.dport:
-                    return 0
-                info.sip = guess
-            else:
-                if guess == info.sip and info.sport == info.dport:
-                    return 0
-                info.dip = guess
-        elif info.type == 4 and info.sip6 is not None and info.dip6 is not None:
-            empty = bytes(16)
-            if (info.sip6 != empty and info.dip6 != empty) or not self.interfaces6:
-                return 0
-            other = info.dip6 if info.sip6 == empty else info.sip6
-            found = self._interface_for6(other)
-            if found == other and info.sport == info.dport:
-                return 0
-            if info.sip6 == empty:
-                info.sip6 = found
-            else:
-                info.dip6 = found
-
-    def _interface_for(self, address):
-        for addr, _ in self.interfaces:
-            if addr == address:
-                return addr
-        for addr, mask in self.interfaces:
-            if addr & mask == address & mask:
-                return addr
-        for addr, _ in self.interfaces:
-            if addr != _LOOPBACK:
-                return addr
-        return 0
-
-    def _interface_for6(self, address: bytes) -> bytes:
-        if address in self.interfaces6:
-            return address
-        for addr in self.interfaces6:
-            if addr[:8] == address[:8]:
-                return addr
-        for addr in self.interfaces6:
-            if addr != bytes(15) + b"\x01":
-                return addr
-        return bytes(16)
 
     # -- other fds
 
@@ -1671,110 +1590,6 @@ class Engine:
                     facts.pod.labels,
                 )
             self.entities.describe_container(facts, pod)
-
-
-# -- addresses
-
-
-@cython.cfunc
-def _swap(info: FdInfo) -> cython.void:
-    info.sip, info.dip = info.dip, info.sip
-    info.sport, info.dport = info.dport, info.sport
-    info.sip6, info.dip6 = info.dip6, info.sip6
-    info.changed()
-
-
-@cython.cfunc
-def _init_socket(info: FdInfo, domain: cython.uint, type_: cython.uint, protocol: cython.uint) -> cython.void:
-    """A socket as socket() makes it: domain in the driver's numbering, type and protocol in the kernel's."""
-    info.cloexec = type_ & _SOCK_CLOEXEC != 0
-    if domain == 1:
-        info.type = 8
-        return
-    if domain == 16:
-        info.type = 15
-        return
-    if domain != 2 and domain != 10:
-        return
-    info.type = 3 if domain == 2 else 4
-    raw: cython.bint = type_ & 0xFF == 3
-    if protocol == 6:
-        info.l4proto = 5 if raw else 2
-    elif protocol == 17:
-        info.l4proto = 5 if raw else 3
-    elif protocol == 0:
-        if type_ & 0xFF == 1:
-            info.l4proto = 2
-        elif type_ & 0xFF == 2:
-            info.l4proto = 3
-    elif protocol == 1:
-        info.l4proto = 5 if raw else 4
-    elif protocol == 255:
-        info.l4proto = 5
-
-
-@cython.cfunc
-def _unix_name(tuple_: bytes) -> bytes:
-    """The name libsinsp gives a unix socket: source->destination and path."""
-    if len(tuple_) < 17:
-        return b""
-    source, target = _UNPACK_2U64(tuple_, 1)
-    return b"%x->%x %s" % (source, target, tuple_[17:_MAX_NAME].split(b"\0", 1)[0])
-
-
-@cython.cfunc
-def _set_tuple(info: FdInfo, tuple_: bytes) -> cython.bint:
-    """Take the addresses of a socket tuple; False where they, or the same the other way round, are there already."""
-    family: cython.int = tuple_[0]
-    sip: cython.uint
-    dip: cython.uint
-    sport: cython.uint
-    dport: cython.uint
-    if family == 1:
-        info.type = 8
-        info.name = _unix_name(tuple_)
-        info.named = True
-        return True
-    if family == 2 and len(tuple_) >= 13:
-        sip, sport, dip, dport = _UNPACK_IP4(tuple_, 1)
-    elif family == 10 and len(tuple_) >= 37:
-        sport = _UNPACK_U16(tuple_, 17)[0]
-        dport = _UNPACK_U16(tuple_, 35)[0]
-        if tuple_[1:13] == _MAPPED and tuple_[19:31] == _MAPPED:
-            sip = int.from_bytes(tuple_[13:17], "little")
-            dip = int.from_bytes(tuple_[31:35], "little")
-        else:
-            return _set_tuple6(info, tuple_[1:17], sport, tuple_[19:35], dport)
-    else:
-        return False
-    info.named = True
-    if info.type == 3:
-        if (info.sip == sip and info.sport == sport and info.dip == dip and info.dport == dport) or (
-            info.sip == dip and info.sport == dport and info.dip == sip and info.dport == sport
-        ):
-            return False
-    info.type = 3
-    info.sip = sip
-    info.dip = dip
-    info.sport = sport
-    info.dport = dport
-    return True
-
-
-@cython.cfunc
-def _set_tuple6(info: FdInfo, sip6: bytes, sport: cython.uint, dip6: bytes, dport: cython.uint) -> cython.bint:
-    info.named = True
-    if info.type == 4:
-        if (info.sip6 == sip6 and info.sport == sport and info.dip6 == dip6 and info.dport == dport) or (
-            info.sip6 == dip6 and info.sport == dport and info.dip6 == sip6 and info.dport == sport
-        ):
-            return False
-    info.type = 4
-    info.sip6 = sip6
-    info.dip6 = dip6
-    info.sport = sport
-    info.dport = dport
-    return True
 
 
 def _directory(path: bytes) -> bytes:

@@ -17,7 +17,8 @@ class EngineOptions:
     """file_only: no flows of directories, pipes and unix sockets. file_read_mode: 0 all file reads, 1 none, 2 those
     outside of system directories. proc_flow: count thread clones and exits instead of writing each.
     mode: flow; consume (no reads, writes and closes: an open file is one record); nofiles.
-    container_only: only what containers do. rotate_seconds: begin a new output file after so much capture time (0: never).
+    container_only: only what containers do. rotate_seconds: begin a new output file after so much capture time;
+    0: never.
     predicate: called with the engine for every event that passes the state; a false result leaves its records out.
     """
 

@@ -259,7 +259,6 @@ class Threads:
     def remove(self, thread):
         """Take a thread out of the table; the leader stays until the last thread of its group is gone."""
         group: Group = thread.group
-        parent: Thread
         if group is None:
             self._forget(thread)
             return 0
