@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import struct
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -82,6 +83,8 @@ _FULL: dict[str, Any] = {"file_only": False, "file_read_mode": 0, "proc_flow": F
 _NA = "<NA>"
 _COPYING = ("SENDFILE", "SPLICE", "COPY_FILE_RANGE")
 _OPENING = ("CREAT", "OPENAT2", "OPEN_BY_HANDLE_AT")
+
+_CALL = re.compile(r"PPME_(?:SYSCALL|SOCKET)_(.+?)(?:_\d+)?_X")
 
 Key: TypeAlias = tuple[str, tuple[Any, ...]]
 Flow: TypeAlias = NetworkFlow | FileFlow
@@ -180,24 +183,35 @@ class Events:
     """When a capture's threads returned from which calls: the independent witness of what a rule claims."""
 
     def __init__(self, capture: Path) -> None:
-        self._times: dict[tuple[str, int], list[int]] = defaultdict(list)
+        self._returns: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
         with open_source(str(capture)) as source:
             cursor = EventCursor(source, source.name)
             while what := cursor.advance():
                 if what == 1 and cursor.type < len(tables.EVENT_CODES):
-                    call = re.sub(r"(?:_\d+)*_X$", "", tables.EVENT_CODES[cursor.type].removeprefix("PPME_SYSCALL_"))
-                    self._times[call, cursor.tid].append(cursor.ts)
+                    call = _CALL.fullmatch(tables.EVENT_CODES[cursor.type])
+                    if call is not None:
+                        result = _result(cursor.body()) if call[1] in _COPYING else 0
+                        self._returns[call[1], cursor.tid].append((cursor.ts, result))
 
     def times(self, calls: Iterable[str], tid: int) -> list[int]:
-        """Times in ns at which a thread returned from one of the calls (CLONE3, SPLICE, ...)."""
-        return [ts for call in calls for ts in self._times.get((call, tid), ())]
+        """Times in ns at which a thread returned from one of the calls (CLONE3, ACCEPT4, ...), of any version."""
+        return [ts for call in calls for ts, _ in self._returns.get((call, tid), ())]
 
-    def count(self, calls: Iterable[str], tid: int, begin: int, end: int) -> int:
-        return sum(begin <= ts <= end for ts in self.times(calls, tid))
+    def copies(self, flow: FileFlow) -> list[int]:
+        """The results, in bytes, of what copied between fds in a flow's thread and time."""
+        returns = [entry for call in _COPYING for entry in self._returns.get((call, flow.tid), ())]
+        return [max(result, 0) for ts, result in returns if flow.ts <= ts <= flow.endTs]
 
     def anywhere(self, call: str) -> set[int]:
         """Times at which any thread returned from the call."""
-        return {ts for (name, _), times in self._times.items() if name == call for ts in times}
+        return {ts for (name, _), returns in self._returns.items() if name == call for ts, _ in returns}
+
+
+def _result(block: bytes) -> int:
+    """The first parameter of an event in a block of type EV_V2, which is the call's result."""
+    (nparams,) = struct.unpack_from("<I", block, 2 + 22)
+    (result,) = struct.unpack_from("<q", block, 2 + 26 + 2 * nparams)
+    return int(result)
 
 
 class Difference:
@@ -275,18 +289,25 @@ def accept(d: Difference) -> None:
     """(1) for connections."""
     late = ("ts", "opFlags")
     for theirs, ours in d.pairs(NetworkFlow, *late):
-        if ours.opFlags == theirs.opFlags | OP_ACCEPT != theirs.opFlags and ours.ts < theirs.ts:
+        if ours.opFlags == theirs.opFlags | OP_ACCEPT != theirs.opFlags and _accepted(d, ours) and ours.ts < theirs.ts:
             d.explain(1, [theirs], [ours])
     # The thread that only accepted. Others' flows on the same are in the reference too.
-    connections = {_connection(record) for record in d.theirs if isinstance(record, NetworkFlow)}
+    flows = [record for record in d.theirs if isinstance(record, NetworkFlow)]
+    connections = set(map(_connection, flows)) - {_connection(flow) for flow in flows if flow.opFlags & OP_CONNECT}
+    ends = {record.endTs for record in d.theirs if isinstance(record, NetworkFlow | FileFlow)}
+    ends |= {record.ts for record in d.theirs if isinstance(record, ProcessEvent)}
     accepted = [
         ours
         for ours in d.new(NetworkFlow)
-        if ours.opFlags & ~OP_TRUNCATE == OP_ACCEPT and _nothing(ours) and _connection(ours) in connections
+        if ours.opFlags & ~OP_TRUNCATE == OP_ACCEPT
+        and _accepted(d, ours)
+        and _nothing(ours)
+        and _connection(ours) in connections
+        and ours.endTs in ends
     ]
     d.explain(1, extra=accepted)
     # When that thread exits, the others' flows on the same fd end and begin anew.
-    ends = {(_connection(ours), ours.endTs) for ours in accepted if ours.opFlags & OP_TRUNCATE}
+    cut = {(_connection(ours), ours.endTs) for ours in accepted if ours.opFlags & OP_TRUNCATE}
     for theirs in d.lost(NetworkFlow):
         same = (_connection(theirs), theirs.tid)
         parts = [ours for ours in d.new(NetworkFlow) if (_connection(ours), ours.tid) == same]
@@ -294,10 +315,14 @@ def accept(d: Difference) -> None:
         if not parts or parts[0].ts != theirs.ts or not parts[0].opFlags & OP_TRUNCATE or len(parts) > 2:
             continue
         first, rest = parts[0], parts[1:]
-        if (_connection(first), first.endTs) not in ends or not all(p.endTs == theirs.endTs for p in rest):
+        if (_connection(first), first.endTs) not in cut or not all(p.endTs == theirs.endTs for p in rest):
             continue
         if _sums(parts) == _sums([theirs]) and _flags(parts, ~OP_TRUNCATE) == _flags([theirs], ~OP_TRUNCATE):
             d.explain(1, [theirs], parts)
+
+
+def _accepted(d: Difference, flow: Flow) -> bool:
+    return flow.ts in d.events.times(("ACCEPT4",), flow.tid)
 
 
 def accept_unix(d: Difference) -> None:
@@ -307,7 +332,7 @@ def accept_unix(d: Difference) -> None:
         if not theirs.opFlags & OP_ACCEPT:
             sockets[_plain(theirs.procOID), theirs.tid, theirs.fd][0].append(theirs)
     for ours in d.new(FileFlow):
-        if ours.opFlags & OP_ACCEPT and d.our_types[ours.fileOID] == ord("u"):
+        if ours.opFlags & OP_ACCEPT and _accepted(d, ours) and d.our_types[ours.fileOID] == ord("u"):
             sockets[_plain(ours.procOID), ours.tid, ours.fd][1].append(ours)
     for missing, extra in sockets.values():
         ends = {_ends(d.our_paths[flow.fileOID]) for flow in extra}
@@ -316,11 +341,14 @@ def accept_unix(d: Difference) -> None:
             extra
             and _sums(missing) == _sums(extra)
             and closed[0] == closed[1]
+            and _flags(missing, ~OP_TRUNCATE) | OP_ACCEPT == _flags(extra, ~OP_TRUNCATE)
             and {_ends(d.their_paths[flow.fileOID]) for flow in missing} == ends
         ):
             d.explain(1, missing, extra)
+            late = {(flow.fileOID, flow.ts) for flow in missing}
+            used = {(flow.fileOID, flow.ts) for flow in d.ours if isinstance(flow, FileFlow)}
             for lost, new in d.pairs(File, "ts"):
-                if lost.oid in {flow.fileOID for flow in missing} and lost.ts in {flow.ts for flow in missing}:
+                if (lost.oid, lost.ts) in late and (new.oid, new.ts) in used:
                     d.explain(1, [lost], [new])
 
 
@@ -415,12 +443,17 @@ def _opened(d: Difference, theirs: FileFlow, ours: FileFlow) -> bool:
 
 def _copied(d: Difference, theirs: FileFlow, ours: FileFlow) -> bool:
     more = [b - a for a, b in zip(_sums([theirs]), _sums([ours]), strict=True)]
-    copies = d.events.count(_COPYING, ours.tid, ours.ts, ours.endTs)
-    flags = (OP_READ_RECV if more[0] else 0) | (OP_WRITE_SEND if more[1] else 0)
+    copies = d.events.copies(ours)
+    flags = 0
+    for ops, size, flag in ((more[0], more[2], OP_READ_RECV), (more[1], more[3], OP_WRITE_SEND)):
+        flags |= flag if ops else 0
+        # All of the thread's, or those on this fd.
+        if not 0 <= ops <= len(copies) or not 0 <= size <= (sum(copies) if ops else 0):
+            return False
+        if ops == len(copies) and size != sum(copies):
+            return False
     return (
-        min(more) >= 0
-        and 0 < more[0] + more[1] <= 2 * copies
-        and max(more[:2]) <= copies
+        flags != 0
         and ours.opFlags == theirs.opFlags | flags
         and ours.openFlags == theirs.openFlags
         and (ours.ts == theirs.ts or (ours.ts < theirs.ts and ours.ts in d.events.times(_COPYING, ours.tid)))
@@ -442,7 +475,7 @@ def clone3(d: Difference) -> None:
         if event.opFlags == OP_CLONE and event.ts in at:
             d.explain(7, extra=[event])
     for theirs, ours in d.pairs(Process, "state"):
-        made = [new for new in d.new(Process) if new.oid == ours.oid and new.ts in at and new.poid == ours.poid]
+        made = [new for new in d.new(Process) if new.oid == ours.oid and new.ts in at and _like_its_parent(d, new)]
         states = (theirs.state, ours.state, *(new.state for new in made))
         if states == (SFObjectState.CREATED, SFObjectState.MODIFIED, SFObjectState.CREATED):
             d.explain(7, [theirs], [ours, *made])
@@ -454,6 +487,13 @@ def clone3(d: Difference) -> None:
         others = flow.opFlags & ~(OP_TRUNCATE | OP_CLONE) or flow.numThreadsExited or flow.numCloneErrors
         if not others and _cloned(d, flow, flow.numThreadsCloned):
             d.explain(7, extra=[flow])
+
+
+def _like_its_parent(d: Difference, child: Process) -> bool:
+    # env: a record that is written again keeps the one it had at first, there as here.
+    own = ("state", "oid", "poid", "ts", "entry", "env")
+    parents = (p for p in d.theirs if isinstance(p, Process) and p.oid == child.poid)
+    return any(key(parent, *own) == key(child, *own) for parent in parents)
 
 
 def _cloned(d: Difference, flow: ProcessFlow, threads: int) -> bool:
@@ -604,16 +644,33 @@ def compare(trace: Trace) -> Report:
     """Convert a capture and compare. Raises InputError where one of the two cannot be read."""
     ours = list(convert(trace.capture, schema=5, exporter=trace.exporter, **trace.options))
     theirs = list(read_trace(str(trace.reference)))
-    difference = Difference(trace, ours, theirs, Events(trace.capture))
+    return explain(trace, ours, theirs, Events(trace.capture))
+
+
+def explain(trace: Trace, ours: list[Record], theirs: list[Record], events: Events) -> Report:
+    """What the records of two traces have not in common, each with its defect."""
+    difference = Difference(trace, ours, theirs, events)
     for rule in RULES:
         rule(difference)
     difference.explain(0, difference.missing.copy(), difference.extra.copy())
     return Report(len(theirs), difference.equal, difference.explained, self_contained(ours))
 
 
+def row(name: str, report: Report, numbers: Iterable[int]) -> str:
+    """A trace's row in the document."""
+    counts = report.counts()
+    cells = [name, str(report.records), str(report.equal)]
+    for number in numbers:
+        missing, extra = counts.get(number, (0, 0))
+        cells.append(" ".join(f"{sign}{n}" for sign, n in (("-", missing), ("+", extra)) if n))
+    return "| " + " | ".join(cells) + " |"
+
+
 def document(reports: dict[str, Report]) -> str:
     """docs/fidelity.md."""
-    numbers = sorted({number for report in reports.values() for number in report.counts()})
+    numbers = list(DEFECTS)
+    if any(0 in report.counts() for report in reports.values()):
+        numbers.insert(0, 0)
     head = ["trace", "records", "equal", *(f"({number})" if number else "unexplained" for number in numbers)]
     lines = [
         "# Fidelity to the existing collector",
@@ -621,28 +678,18 @@ def document(reports: dict[str, Report]) -> str:
         "Made by `scripts/fidelity.py`; `scripts/fidelity.py --show NAME` prints the differing records.",
         "",
         "Captures with the traces that the existing C++ collector made of them, compared by record, in any order.",
-        "`-3 +2` means: three of the collector's records are missing in ours, and two of ours are not in its trace. The",
-        "number says which of its defects is the cause; code proves for each record that it differs only in what the",
-        "defect says. Those named `.full`, and those of which there is only one, were made with everything on",
+        "`-3 +2` means: three of the collector's records are missing in ours, and two of ours are not in its trace.",
+        "The number says which of its defects is the cause; code proves for each record that it differs only in what",
+        "the defect says. Those named `.full`, and those of which there is only one, were made with everything on",
         "(FILE_ONLY=0 FILE_READ_MODE=0 ENABLE_PROC_FLOW=0), the others with the defaults.",
         "",
         "| " + " | ".join(head) + " |",
         "|---" + "|---:" * (len(head) - 1) + "|",
     ]
-    for name, report in reports.items():
-        counts = report.counts()
-        cells = [name, str(report.records), str(report.equal)]
-        for number in numbers:
-            missing, extra = counts.get(number, (0, 0))
-            cells.append(" ".join(f"{sign}{n}" for sign, n in (("-", missing), ("+", extra)) if n))
-        lines.append("| " + " | ".join(cells) + " |")
+    lines += [row(name, report, numbers) for name, report in reports.items()]
     lines += ["", "## The defects", ""]
     lines += [f"{number}. {text}" for number, text in DEFECTS.items()]
-    lines += [
-        "",
-        "Each of our traces is self-contained: what a record refers to stands before it in the same file.",
-        "",
-    ]
+    lines += ["", "Each of our traces is self-contained: what a record refers to stands before it in its file.", ""]
     return "\n".join(lines)
 
 

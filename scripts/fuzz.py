@@ -34,7 +34,8 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
-CORPUS = (ROOT / "tests" / "fixtures", ROOT / "tests" / "corpus" / "captures")
+FIXTURES = ROOT / "tests" / "fixtures"
+KEPT = ROOT / "tests" / "corpus" / "captures"
 SHARED = ROOT.parent / "shared" / "traces"
 FINDINGS = ROOT / "build" / "fuzz"
 
@@ -495,12 +496,11 @@ def signature(kind: str, what: str) -> str:
     return hashlib.sha1(repr((kind, places[:2], errors[:1], last)).encode()).hexdigest()[:8]
 
 
-def corpus() -> list[list[Part]]:
-    """The captures to begin with, by their blocks."""
-    paths = sorted(path for folder in CORPUS for path in folder.glob("*.scap"))
-    paths += sorted(SHARED.glob("*/*.scap"))
-    found = [list(parse(path.read_bytes())) for path in paths]
-    return [parts for parts in found if parts]
+def captures() -> list[bytes]:
+    """Inputs to begin with: earlier findings, and every capture with default options."""
+    kept = [path.read_bytes() for path in sorted(KEPT.glob("*.scap"))]
+    paths = [*sorted(FIXTURES.glob("*.scap")), *sorted(SHARED.glob("*/*.scap"))]
+    return kept + [b"\0" + path.read_bytes() for path in paths]
 
 
 def log(text: str, out: IO[str] = sys.stderr) -> None:
@@ -521,16 +521,18 @@ def replay(paths: list[str]) -> int:
 
 
 def loop(seconds: float, seed: int, findings: Path, keep_same: bool) -> int:
-    mutator = Mutator(random.Random(seed), corpus())
+    first = captures()
+    mutator = Mutator(random.Random(seed), [parts for data in first if (parts := list(parse(data[1:])))])
+    first = [data for data in first if len(data) < MAX_BYTES]
     workers = [Worker("asan"), Worker("pure")]
     known: dict[str, int] = {}
     runs = compared = 0
     begin = told = time.monotonic()
     log(f"{len(mutator.corpus)} captures, seed {seed}, findings go to {findings}")
     while time.monotonic() < begin + seconds:
-        data = mutator.input()
         # The twin is slow: every input for it is one that the compiled modules could have had ten of.
-        twins = workers if mutator.rng.random() < 0.15 else workers[:1]
+        twins = workers if first or mutator.rng.random() < 0.15 else workers[:1]
+        data = first.pop() if first else mutator.input()
         found = examine(data, twins)
         runs += 1
         compared += len(twins) == 2

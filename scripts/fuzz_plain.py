@@ -145,9 +145,9 @@ TARGETS = {make.__name__: make for make in (lists, metadata, text, filters, idl,
 def seeds(target: str) -> list[bytes]:
     """Sound inputs to begin with."""
     if target == "lists":
-        from fuzz import CORPUS, Block, parse
+        from fuzz import Block, parse
 
-        captures = [path.read_bytes() for path in sorted(CORPUS[0].glob("*.scap"))]
+        captures = [path.read_bytes() for path in sorted(FIXTURES.glob("*.scap"))]
         bodies = {p.body for capture in captures for p in parse(capture) if isinstance(p, Block) and len(p.body) < 5000}
         return [bytes([i % 256]) + body for i, body in enumerate(sorted(bodies))]
     if target == "idl":

@@ -62,7 +62,7 @@ def lines(records: Iterator[Record]) -> Iterator[str]:
                     words.append(_field(record, field.name, value, paths))
             yield " ".join(words)
     except SftoolsError as error:
-        yield f"error {error}".replace(f"{FIXTURES}/", "")
+        yield f"error {type(error).__name__} at offset {getattr(error, 'offset', None)}"
 
 
 def _field(record: Record, name: str, value: Any, paths: dict[bytes, str]) -> str:

@@ -22,7 +22,7 @@ class UsageError(SftoolsError):
 
 
 class InputError(SftoolsError):
-    """An input that cannot be read: names the file, the offset in bytes after decompression, the cause and what to do."""
+    """An input that cannot be read: the file, the offset in bytes after decompression, the cause and what to do."""
 
     def __init__(self, path: str, cause: str, offset: int | None = None, hint: str | None = None) -> None:
         self.path = path

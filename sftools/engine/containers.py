@@ -107,7 +107,7 @@ def _type(value: Any) -> int:
 
 
 def _address(value: Any) -> list[int]:
-    """An address as the schema's longs hold it: IPv4 as the u32 in network order read little-endian, IPv6 as two such."""
+    """An address as the schema's longs hold it: IPv4 as the network-order u32 read little-endian, IPv6 as two such."""
     try:
         address = ip_address(value)
     except ValueError:

@@ -137,6 +137,7 @@ _IGNORED = cython.declare(cython.uint, 42)
 _SAVED_ENTER = cython.declare(cython.uint, 50)
 _MMAP_ENTER = cython.declare(cython.uint, 51)
 _CONNECT_ENTER = cython.declare(cython.uint, 52)
+_SENDTO_ENTER = cython.declare(cython.uint, 60)
 
 _KINDS = {
     _READ: "READ READV PREAD PREADV RECV RECVFROM RECVMSG RECVMMSG",
@@ -232,6 +233,7 @@ def _kinds() -> bytes:
     out[tables.PPME_SYSCALL_MMAP_E] = _MMAP_ENTER
     out[tables.PPME_SYSCALL_MMAP2_E] = _MMAP_ENTER
     out[tables.PPME_SOCKET_CONNECT_E] = _CONNECT_ENTER
+    out[tables.PPME_SOCKET_SENDTO_E] = _SENDTO_ENTER
     return bytes(out)
 
 
@@ -592,6 +594,13 @@ class Engine:
                 info: FdInfo = fds.get(fd)
                 if info is not None:
                     self._connect_address(fds, fd, info, cursor.bytes_param(1))
+        elif kind == _SENDTO_ENTER:
+            if not cursor.load(None):
+                self._bad_event()
+                return 0
+            sockets: FdTable = self.threads.fds(thread)
+            if sockets is not None and sockets.get(cursor.long_param(0, -1)) is None:
+                self._guess_socket(thread, cursor.long_param(0, -1), cursor.bytes_param(2))
 
     def _exit(self, type_, kind):
         cursor: EventCursor = self.cursor
@@ -744,7 +753,10 @@ class Engine:
         info = fds.get(fd)
         at = _TUPLE_AT[type_]
         if info is None:
-            if res < 0 or (type_ != _SEND_X and type_ != _SENDTO_X and type_ != _SENDMSG_X):
+            # After an enter the fd was known, and another thread closed it since: it is no socket to guess.
+            if thread.enter_type + 1 == type_ or res < 0:
+                return 0
+            if type_ != _SEND_X and type_ != _SENDTO_X and type_ != _SENDMSG_X:
                 return 0
             info = self._guess_socket(thread, fd, cursor.bytes_param(at))
             if info is None:

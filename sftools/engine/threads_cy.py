@@ -117,6 +117,9 @@ class Threads:
         limit: cython.ulonglong = ages[len(ages) // 8]
         for item in threads:
             thread = cython.cast(Thread, item)
+            if thread.is_leader() and thread.group is not None and thread.group.alive > 1:
+                # It would stay for the sake of its threads; their turn comes first.
+                continue
             if thread.last_event <= limit and self.by_tid.get(thread.tid) is thread:
                 self.evicted += 1
                 self.die(thread)
@@ -130,6 +133,7 @@ class Threads:
         """Thread group and parent of a thread whose pid is known."""
         group: Group
         parent: Thread
+        before: Thread
         if thread.pid < 0 or thread.group is not None:
             return 0
         group = self.groups.get(thread.pid)
@@ -139,8 +143,11 @@ class Threads:
             self.groups[thread.pid] = group
         if thread.is_leader():
             group.leader = thread
-        if thread.tid not in group.threads:
+        before = group.threads.get(thread.tid)
+        if before is None or before.dead:
             group.alive += 1
+        if before is not None:
+            before.group = None
         group.threads[thread.tid] = thread
         thread.group = group
         if thread.pid == 1:

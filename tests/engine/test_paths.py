@@ -12,7 +12,9 @@ from sftools.engine.paths_cy import join, normal
 from sftools.limits import MAX_PATH_BYTES
 
 TOO_LONG = b"/DIR_TOO_LONG/FILENAME_TOO_LONG"
-PART = st.sampled_from([b"", b".", b"..", b"...", b"a", b"b.c", b".d", b"e..", b"\xff", b"\0", b" "]) | st.binary(max_size=4)
+PART = st.sampled_from([b"", b".", b"..", b"...", b"a", b"b.c", b".d", b"e..", b"\xff", b"\0", b" "]) | st.binary(
+    max_size=4
+)
 PATH = st.builds(bytes.__add__, st.sampled_from([b"", b"/", b"//", b"///"]), st.lists(PART, max_size=8).map(b"/".join))
 
 
