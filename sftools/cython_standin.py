@@ -24,15 +24,7 @@ class _Type:
 
 
 bint = char = uchar = short = ushort = int = uint = long = ulong = longlong = ulonglong = _Type()
-Py_ssize_t = size_t = double = void = _Type()
-
-
-def pointer(kind: Any) -> _Type:
-    """A pointer type: only a name here."""
-    return _Type()
-
-
-const = pointer
+Py_ssize_t = size_t = double = void = pointer = const = _Type()
 
 
 def cast(kind: Any, value: Any, **options: Any) -> Any:

@@ -30,8 +30,10 @@ _LAYOUTS: tuple[tuple[re.Pattern[bytes], int], ...] = (
     (re.compile(rb"/bpm-([^/.]+)"), CT_BPM),
 )
 
-# Longer cgroup lists than any real one are not remembered.
-_CACHED_BYTES = 4096
+# Longer than any real list of cgroups; each more KiB would cost every event of a hostile capture 20 us of matching.
+_MAX_CGROUPS = 16384
+# Lists that are all different must not fill the memory.
+_MAX_KNOWN = 4 * 2**20
 
 # Container events carry libsinsp's own numbering, which went on after the schema's enum was fixed.
 _TYPES = {10: CT_CUSTOM, 11: CT_CUSTOM}
@@ -42,9 +44,11 @@ class CgroupIds:
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[bytes, int] | None] = {}
+        self._bytes = 0
 
     def find(self, cgroups: bytes) -> tuple[bytes, int] | None:
         """(container id, type) of NUL-separated `subsys=path` entries; None outside of containers."""
+        cgroups = cgroups[:_MAX_CGROUPS]
         try:
             return self._known[cgroups]
         except KeyError:
@@ -54,10 +58,11 @@ class CgroupIds:
             path = entry.partition(b"=")[2]
             if len(path) > 1 and (found := _match(path)):
                 break
-        if len(cgroups) <= _CACHED_BYTES:
-            if len(self._known) >= MAX_CONTAINERS:
-                self._known.clear()
-            self._known[cgroups] = found
+        if self._bytes > _MAX_KNOWN or len(self._known) >= MAX_CONTAINERS:
+            self._known.clear()
+            self._bytes = 0
+        self._known[cgroups] = found
+        self._bytes += len(cgroups)
         return found
 
 
@@ -109,7 +114,8 @@ def _type(value: Any) -> int:
 def _address(value: Any) -> list[int]:
     """An address as the schema's longs hold it: IPv4 as the network-order u32 read little-endian, IPv6 as two such."""
     try:
-        address = ip_address(value)
+        # ip_address() would take a number for an address too.
+        address = ip_address(str(value))
     except ValueError:
         return []
     if isinstance(address, IPv4Address):

@@ -56,6 +56,8 @@ _SECOND = cython.declare(cython.ulonglong, 1_000_000_000)
 _MAX_TIME = cython.declare(cython.ulonglong, 1 << 63)
 # A child whose clone was seen longer ago than this is another thread with a reused tid (libsinsp CLONE_STALE_TIME_NS).
 _CLONE_STALE = cython.declare(cython.ulonglong, 2_000_000_000)
+# The kernel's fds, and a record's, are 32-bit ints.
+_MAX_FD = cython.declare(cython.longlong, 0x7FFFFFFF)
 _EINPROGRESS = cython.declare(cython.longlong, -115)
 _AT_FDCWD = cython.declare(cython.longlong, -100)
 _MAX_NAME = cython.declare(cython.Py_ssize_t, MAX_NAME_BYTES)
@@ -241,6 +243,16 @@ _KIND = cython.declare(bytes, _kinds())
 _FD_AT = cython.declare(bytes, _by_type(_FD_AT_NAMES, "_X"))
 _TUPLE_AT = cython.declare(bytes, _by_type(_TUPLE_AT_NAMES, "_X"))
 _SIMPLE_FD_TYPE = cython.declare(bytes, _by_type(_SIMPLE_FD_TYPES, "_X"))
+
+# Of these the second parameter is PPM_O_ flags.
+_FLAGS_AT_1 = frozenset(
+    (
+        tables.PPME_SYSCALL_EVENTFD2_X,
+        tables.PPME_SYSCALL_SIGNALFD4_X,
+        tables.PPME_SYSCALL_INOTIFY_INIT1_X,
+        tables.PPME_SYSCALL_EPOLL_CREATE1_X,
+    )
+)
 
 _LINKAT_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_LINKAT_2_X)
 _LINK_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_LINK_2_X)
@@ -542,6 +554,9 @@ class Engine:
             self.entities.sweep(now)
         self.last_tick = ts
         self.next_tick = (now + 1) * _SECOND
+        if self.rotate_at > ts + self.rotate_ns:
+            # The clock leaped ahead and came back: one absurd timestamp must not end the rotation.
+            self.rotate_at = ts + self.rotate_ns
         if self.rotate_ns and ts >= self.rotate_at:
             while self.rotate_at <= ts:
                 # Quiet intervals make no empty files; steps are counted, not walked, when the clock leaps.
@@ -688,6 +703,9 @@ class Engine:
         elif kind == _SETSID:
             if cursor.long_param(0, -1) >= 0:
                 thread.sid = cursor.long_param(0, -1)
+        if enter is not None:
+            # Served: the exit of a later call whose own enter was lost has nothing to do with it.
+            thread.enter_type = _EVENT_COUNT
 
     def _passes(self, thread, info, fd, res):
         """Whether the current event's records are wanted."""
@@ -822,15 +840,14 @@ class Engine:
         if flags & 2:  # PPM_CLOSE_RANGE_UNSHARE
             self._unshare(thread)
             fds = thread.group.fds
-        for fd in fds.numbers():
-            if first <= fd <= last:
-                info = fds.get(fd)
-                if flags & 4:  # PPM_CLOSE_RANGE_CLOEXEC
-                    fds.own(fd, info).cloexec = True
-                else:
-                    self._data_op(thread, info, fd, _OP_CLOSE, 0)
-                    self.threads.fd_budget += info.cost()
-                    fds.remove(fd)
+        for fd in fds.numbers(first, last):
+            info = fds.get(fd)
+            if flags & 4:  # PPM_CLOSE_RANGE_CLOEXEC
+                fds.own(fd, info).cloexec = True
+            else:
+                self._data_op(thread, info, fd, _OP_CLOSE, 0)
+                self.threads.fd_budget += info.cost()
+                fds.remove(fd)
 
     def _at(self, thread, dirfd, name):
         """A path that a *at call names: seen from the dirfd, the working directory, or as it is where neither is known."""
@@ -1020,7 +1037,7 @@ class Engine:
 
     def _guess_socket(self, thread, fd, tuple_):
         """A datagram socket whose making was not seen; None where the tuple does not tell its family."""
-        if fd < 0 or not tuple_ or tuple_[0] not in (2, 10):
+        if fd < 0 or fd > _MAX_FD or not tuple_ or tuple_[0] not in (2, 10):
             return None
         info: FdInfo = self._new_fd(thread, fd, 0)
         init_socket(info, tuple_[0], 2, 17)
@@ -1181,6 +1198,8 @@ class Engine:
             info.name = cursor.str_param(1)[:_MAX_NAME]
         elif info.type == 21:
             info.pid = cursor.long_param(1, -1)
+        elif type_ in _FLAGS_AT_1:
+            info.cloexec = cursor.uint_param(1, 0) & _O_CLOEXEC != 0
 
     def _pidfd_getfd(self, thread):
         cursor: EventCursor = self.cursor
@@ -1315,7 +1334,7 @@ class Engine:
         model: Thread
         is_leader: cython.bint
         if thread is not None:
-            if thread.clone_ts != 0 and self.ts - thread.clone_ts < _CLONE_STALE and not thread.dead:
+            if 0 < thread.clone_ts <= self.ts and self.ts - thread.clone_ts < _CLONE_STALE and not thread.dead:
                 return thread
             # Its exit was lost, or it is of the lists and its tid was reused, or only its tid was known.
             self.threads.remove(thread)

@@ -84,7 +84,7 @@ cdef class FdTable:
     cdef FdTable copy(self)
     cdef FdInfo own(self, long long fd, FdInfo info)
     cdef int close_on_exec(self) except -1
-    cpdef list numbers(self)
+    cpdef list numbers(self, long long first, long long last)
 
 
 cdef class Thread:

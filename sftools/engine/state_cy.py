@@ -263,17 +263,28 @@ class FdTable:
     def close_on_exec(self):
         """Forget what was opened close-on-exec."""
         info: FdInfo
-        for fd in self.numbers():
-            info = self.get(fd)
-            if info.cloexec:
-                self.remove(fd)
+        # Typed loops: a capture can have 65,536 fds open and do nothing but exec.
+        for fd in range(len(self.near)):
+            item = self.near[fd]
+            if item is not None:
+                info = cython.cast(FdInfo, item)
+                if info.cloexec:
+                    self.remove(fd)
+        if self.far is not None:
+            for far_fd, item in list(self.far.items()):
+                info = cython.cast(FdInfo, item)
+                if info.cloexec:
+                    self.remove(far_fd)
         return 0
 
-    def numbers(self):
-        """The open fd numbers, ascending."""
-        found = [fd for fd, entry in enumerate(self.near) if entry is not None]
+    def numbers(self, first, last):
+        """The open fd numbers from first to last, ascending."""
+        found: list = [fd for fd in range(min(first, len(self.near)), min(last + 1, len(self.near))) if self.near[fd] is not None]
         if self.far is not None:
-            found.extend(sorted(self.far))
+            if last - first < len(self.far):
+                found.extend([fd for fd in range(first, last + 1) if fd in self.far])
+            else:
+                found.extend(sorted([fd for fd in self.far if first <= fd <= last]))
         return found
 
 

@@ -108,18 +108,16 @@ class Threads:
 
     def make_room(self):
         """Forget about an eighth of the threads: those that were longest without an event."""
-        threads: list = list(self.by_tid.values())
         thread: Thread
+        # A main thread whose other threads live would stay for their sake: their turn comes first.
+        threads: list = [item for item in self.by_tid.values() if not _holds_others(item)]
         step: cython.Py_ssize_t = len(threads) // _SAMPLE + 1
         quota: cython.Py_ssize_t = len(threads) // 8 + 1
         # The age at which a sample is split one to seven; sorting all would cost more than it tells.
         ages: list = sorted([_last_event(item) for item in threads[::step]])
-        limit: cython.ulonglong = ages[len(ages) // 8]
+        limit: cython.ulonglong = ages[len(ages) // 8] if ages else 0
         for item in threads:
             thread = cython.cast(Thread, item)
-            if thread.is_leader() and thread.group is not None and thread.group.alive > 1:
-                # It would stay for the sake of its threads; their turn comes first.
-                continue
             if thread.last_event <= limit and self.by_tid.get(thread.tid) is thread:
                 self.evicted += 1
                 self.die(thread)
@@ -312,6 +310,10 @@ class Threads:
             thread.weight = 0
         if self.recent[slot] is thread:
             self.recent[slot] = None
+
+
+def _holds_others(thread: Thread):
+    return thread.is_leader() and thread.group is not None and thread.group.alive > 1
 
 
 def _last_event(thread: Thread):

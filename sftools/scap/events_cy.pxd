@@ -66,6 +66,7 @@ cdef class EventCursor:
     cdef bytes bytes_param(self, unsigned int i)
     cdef bytes str_param(self, unsigned int i)
     cdef bint fill(self, Py_ssize_t need) except -1
+    cdef int _grow(self) except -1
     cdef int open_event(self, Py_ssize_t at, Py_ssize_t size, unsigned int kind)
     cdef bint plausible(self, Py_ssize_t at, int chain) except -1
     cdef bint resync(self) except -1

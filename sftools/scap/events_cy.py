@@ -125,6 +125,9 @@ def _rules():
     rules = [None]
     kinds = {"from_old": _OLD, "from_enter": _ENTER}
     for code, nparams, becomes, sources in tables.CONVERSIONS:
+        if any(kind == "from_callback" for kind, _ in sources):
+            # Only code can make the new parameters (PPME_CONTAINER_E's JSON): who reads such an event takes the old.
+            continue
         rule = [(kinds.get(kind, _ABSENT), number) for kind, number in sources]
         first = nparams if becomes == code else 0
         rules.append(Rule(becomes, first, rule))
@@ -263,20 +266,26 @@ class EventCursor:
             self.room[: self.end - self.pos] = self.room[self.pos : self.end]
             self.end -= self.pos
             self.pos = 0
+            # Place after place that claims a block as long as the buffer would move it each time for a few bytes.
+            if self.end > self.capacity // 2:
+                self._grow()
         while self.end - self.pos < need:
             if self.end == self.capacity:
-                # Grown only as far as bytes have arrived: a length that lies costs nothing.
-                grown = bytearray(min(self.capacity * 2, _MAX_BLOCK + _BUFFER))
-                grown[: self.end] = self.room
-                self.room = grown
-                self.capacity = len(grown)
-                self._rebase()
+                self._grow()
             got = self.source.readinto(memoryview(self.room)[self.end : self.capacity])
             if got <= 0:
                 self.exhausted = True
                 return False
             self.end += got
         return True
+
+    def _grow(self):
+        """Double the buffer: only as far as bytes have arrived, so a length that lies costs nothing."""
+        grown = bytearray(min(self.capacity * 2, _MAX_BLOCK + _BUFFER))
+        grown[: self.end] = self.room[: self.end]
+        self.room = grown
+        self.capacity = len(grown)
+        self._rebase()
 
     def report(self, offset, cause):
         """Count one place of damage."""

@@ -219,7 +219,7 @@ class ScapWriter:
         version = blocks.PROCESS_LISTS[block_type]
         tail = _PROCESS_TAIL[2:] if before_0_10 else _PROCESS_TAIL
         known = [row[0] for row in _PROCESS_FIELDS + _PROCESS_TAIL]
-        body = b""
+        body = bytearray()
         for entry in entries:
             _reject_unknown(entry, known)
             data = b"".join(
@@ -234,7 +234,7 @@ class ScapWriter:
                     data += _field(form, entry[name])
                 data = _sized(data)
             body += data
-        self.block(block_type, body)
+        self.block(block_type, bytes(body))
 
     def fd_list(self, tid: int, entries: Iterable[Entry], block_type: int = blocks.FDL_V2) -> None:
         """An FDL block: the fds of one thread.
@@ -253,11 +253,11 @@ class ScapWriter:
                 table = table[:-1]
             data = struct.pack("<qQB", entry["fd"], entry.get("ino", 0), kind) + _fields(table, entry)
             body += _sized(data) if version >= 2 else data
-        self.block(block_type, body)
+        self.block(block_type, bytes(body))
 
     def interface_list(self, entries: Iterable[Entry], block_type: int = blocks.IL_V2) -> None:
         """An IL block: type (1 IPv4, 2 IPv6, 3 and 4 the same without linkspeed), addr mask bcast linkspeed name."""
-        body = b""
+        body = bytearray()
         for entry in entries:
             _reject_unknown(entry, ("type", "addr", "mask", "bcast", "linkspeed", "name"))
             kind = int(entry["type"])
@@ -269,17 +269,17 @@ class ScapWriter:
             data = struct.pack("<H", kind) + name[:2] + _fields(table, entry) + name[2:]
             # Here alone the length does not count itself.
             body += _sized(data, own=0) if blocks.INTERFACE_LISTS[block_type] >= 2 else data
-        self.block(block_type, body)
+        self.block(block_type, bytes(body))
 
     def user_list(self, entries: Iterable[Entry], block_type: int = blocks.UL_V2) -> None:
         """A UL block: users (uid, gid, name, home, shell) and groups (gid, name); an entry without uid is a group."""
-        body = b""
+        body = bytearray()
         for entry in entries:
             table = _USER_FIELDS if "uid" in entry else _GROUP_FIELDS
             _reject_unknown(entry, [name for name, _ in table])
             data = bytes([0 if "uid" in entry else 1]) + _fields(table, entry)
             body += _sized(data) if blocks.USER_LISTS[block_type] >= 2 else data
-        self.block(block_type, body)
+        self.block(block_type, bytes(body))
 
     def event(
         self,

@@ -86,7 +86,7 @@ def test_header(version: int, number: int, exporter: bytes, ip: bytes, filename:
 @given(texts=st.tuples(RAW, RAW, RAW, RAW), kind=st.integers(0, 9), privileged=st.booleans(), pod=st.none() | RAW)
 def test_container(version: int, texts: tuple[bytes, ...], kind: int, privileged: bool, pod: bytes | None) -> None:
     name, fields = encoded(version, lambda e: e.container(*texts, kind, privileged, pod))
-    symbols = "DOCKER LXC LIBVIRT_LXC MESOS RKT CUSTOM CRI CONTAINERD CRIO BPM".split()
+    symbols = ["DOCKER", "LXC", "LIBVIRT_LXC", "MESOS", "RKT", "CUSTOM", "CRI", "CONTAINERD", "CRIO", "BPM"]
     id_, called, image, imageid = map(to_str, texts)
     assert name == "Container"
     assert fields == {
@@ -122,8 +122,8 @@ def test_pod(
 @visible
 @VERSIONS
 @given(
-    longs=st.tuples(LONG, LONG, LONG, LONG, LONG), state=st.integers(0, 2), texts=st.tuples(*[RAW] * 5), ids=st.tuples(INT, INT),
-    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()), container=st.none() | RAW, env=st.lists(RAW, max_size=4),
+    longs=st.tuples(*[LONG] * 5), state=st.integers(0, 2), texts=st.tuples(*[RAW] * 5), ids=st.tuples(INT, INT),
+    flags=st.tuples(*[st.booleans()] * 3), container=st.none() | RAW, env=st.lists(RAW, max_size=4),
 )  # fmt: skip
 def test_process(
     version: int, longs: tuple[int, ...], state: int, texts: tuple[bytes, ...], ids: tuple[int, int],

@@ -27,7 +27,7 @@ SCHEMAS = {version: fastavro.parse_schema(json.loads(schema_json(version))) for 
 
 @dataclass
 class Converted:
-    """What became of a capture. files: the records by output file, as (type, fields); one file unless it was rotated."""
+    """What became of a capture. files: the records by output file, as (type, fields); one unless it was rotated."""
 
     files: list[list[tuple[str, Fields]]]
     counts: dict[str, int]

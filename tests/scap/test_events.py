@@ -45,7 +45,9 @@ def written(write: Callable[[ScapWriter], object]) -> bytes:
 SECTION = written(lambda w: w.section())
 
 
-def event(ts: int = 1, tid: int = 2, code: str | int = "PPME_SYSCALL_CLOSE_X", params: Any = (0, 3), **options: Any) -> bytes:
+def event(
+    ts: int = 1, tid: int = 2, code: str | int = "PPME_SYSCALL_CLOSE_X", params: Any = (0, 3), **options: Any
+) -> bytes:
     """One event block."""
     return written(lambda w: w.event(ts, tid, code, params, **options))
 
@@ -366,9 +368,6 @@ def test_memory_does_not_grow_with_the_capture() -> None:
     assert peak_of(io.BytesIO(data)) < 2 * 2**20
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="bug: after a large claimed length every further place moves the whole buffer to read 8 bytes more"
-)
 def test_looking_for_a_boundary_reads_each_byte_about_once() -> None:
     """Place after place claims a block as long as the buffer: each look must not move it and read on by a few bytes."""
     places = 3000
@@ -387,7 +386,8 @@ def test_any_bytes_behind_a_section_are_walked_to_the_end(data: bytes) -> None:
     try:
         walk(walker)
     except InputError as error:
-        assert "byte-swapped" in str(error)
+        if "byte-swapped" not in str(error):
+            raise
     else:
         assert walker.position == len(SECTION + data)
 
@@ -462,7 +462,7 @@ STEPS = [pytest.param(*row, id=f"{tables.EVENT_CODES[row[0]]}-{row[1]}") for row
 def test_an_older_event_becomes_todays(
     code: int, nparams: int, becomes: int, sources: tuple[tuple[str, int], ...], with_enter: bool
 ) -> None:
-    """One step of the table, and those after it, as scap-conversions.json has them: from the event, its enter, or absent."""
+    """One step of the table, and those after it: parameters are from the event, from its enter event, or absent."""
     steps = {(row[0], row[1]): row[2:] for row in tables.CONVERSIONS}
     old = [b"old%d" % i for i in range(nparams)]
     entered = [b"enter%d" % i for i in range(32)]
@@ -470,11 +470,7 @@ def test_an_older_event_becomes_todays(
     while (step := steps.get((type_, len(expected)))) is not None:
         target, rules = step
         made = [
-            expected[number]
-            if kind == "from_old"
-            else entered[number]
-            if kind == "from_enter" and with_enter
-            else b""
+            expected[number] if kind == "from_old" else entered[number] if kind == "from_enter" and with_enter else b""
             for kind, number in rules
         ]
         expected = expected + made if target == type_ else made
