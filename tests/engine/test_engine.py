@@ -97,7 +97,7 @@ def test_chdir_and_fchdir(convert: Convert) -> None:
         "+ 500 mkdir path=b mode=0 res=0\n"
     )
     text += "+ 500 chdir path=/nowhere res=-ENOENT\n+ 500 mkdir path=c mode=0 res=0\n"
-    "+ 500 getcwd res=6 path=/other\n+ 500 mkdir path=d mode=0 res=0"
+    text += "+ 500 getcwd res=6 path=/other\n+ 500 mkdir path=d mode=0 res=0"
     assert convert(text).file_events() == [
         ("MKDIR", "/srv/app/sub/a"), ("MKDIR", "/data/b"), ("MKDIR", "/data/c"), ("MKDIR", "/other/d"),
     ]  # fmt: skip

@@ -28,7 +28,7 @@ fd 500 5001 file /srv/far-drop.txt flags=O_RDWR|O_CLOEXEC
 
 def fds(pid: int) -> Callable[[Any], list[int]]:
     """The open fd numbers of a process, as `look` of convert wants it."""
-    return lambda engine: list(engine.threads.groups[pid].fds.numbers(0, 2**31 - 1))
+    return lambda engine: numbers(engine.threads.groups[pid].fds)
 
 
 def entry(name: bytes = b"/a", cloexec: bool = False) -> Any:
@@ -37,6 +37,12 @@ def entry(name: bytes = b"/a", cloexec: bool = False) -> Any:
     info.name = name
     info.cloexec = cloexec
     return info
+
+
+def numbers(table: Any) -> list[int]:
+    """All open fd numbers of a table."""
+    found: list[int] = table.numbers(0, 2**31 - 1)
+    return found
 
 
 # The table itself
@@ -53,10 +59,10 @@ def test_put_get_remove(fd: int) -> None:
     assert table.get(fd) is None
     assert table.put(fd, info)
     assert table.get(fd) is info
-    assert (table.count, table.numbers()) == (1, [fd])
+    assert (table.count, numbers(table)) == (1, [fd])
     table.remove(fd)
     assert table.get(fd) is None
-    assert (table.count, table.numbers()) == (0, [])
+    assert (table.count, numbers(table)) == (0, [])
     table.remove(fd)
     assert table.count == 0
 
@@ -85,7 +91,29 @@ def test_numbers_are_ascending() -> None:
     table: Any = FdTable()
     for fd in (70_000, 3, 1024, 0, 5000):
         table.put(fd, entry())
-    assert table.numbers() == [0, 3, 1024, 5000, 70_000]
+    assert numbers(table) == [0, 3, 1024, 5000, 70_000]
+
+
+@visible
+@pytest.mark.parametrize(
+    ("first", "last", "found"),
+    [
+        (0, 0, [0]),
+        (1, 1024, [3, 1024]),
+        (4, 1023, []),
+        (1024, 1024, [1024]),
+        (1025, 69_999, [5000]),
+        (5000, 2**32 - 1, [5000, 70_000]),
+        (9, 3, []),
+        (2**32 - 1, 2**32 - 1, []),
+    ],
+)
+def test_numbers_of_a_range(first: int, last: int, found: list[int]) -> None:
+    """The ends belong to it; both the list and the dict are looked at."""
+    table: Any = FdTable()
+    for fd in (70_000, 3, 1024, 0, 5000):
+        table.put(fd, entry())
+    assert table.numbers(first, last) == found
 
 
 @visible
@@ -96,7 +124,7 @@ def test_a_copy_is_apart() -> None:
     other = table.copy()
     other.remove(3)
     other.put(5000, entry(b"/other"))
-    assert table.numbers() == [3, 5000]
+    assert numbers(table) == [3, 5000]
     assert table.get(5000).name == b"/far"
     assert (table.count, other.count) == (2, 1)
 
@@ -124,7 +152,7 @@ def test_close_on_exec() -> None:
         table.put(fd + 10_000, entry(cloexec=True))
     table.put(4, entry(cloexec=True))
     table.close_on_exec()
-    assert (table.numbers(), table.count) == ([3, 1023, 1024, 5000], 4)
+    assert (numbers(table), table.count) == ([3, 1023, 1024, 5000], 4)
 
 
 @visible
