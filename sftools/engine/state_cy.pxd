@@ -77,6 +77,7 @@ cdef class FdTable:
     cdef long long weight
     cdef object owner
     cdef readonly long long users
+    cdef bint stays_open
 
     cdef FdInfo get(self, long long fd)
     cdef bint put(self, long long fd, FdInfo info)

@@ -227,6 +227,7 @@ class FdTable:
             self.far[fd] = info
         self.weight += info.cost()
         info.owner = self.owner
+        self.stays_open = False
         return True
 
     def remove(self, fd):
@@ -249,11 +250,13 @@ class FdTable:
         other.far = None if self.far is None else self.far.copy()
         other.count = self.count
         other.weight = self.weight
+        other.stays_open = self.stays_open
         self.owner = object()
         return other
 
     def own(self, fd, info):
         """The entry, safe to change: cloned first where another table may share it."""
+        self.stays_open = False
         if info.owner is self.owner:
             return info
         mine: FdInfo = info.clone()
@@ -263,18 +266,24 @@ class FdTable:
     def close_on_exec(self):
         """Forget what was opened close-on-exec."""
         info: FdInfo
-        # Typed loops: a capture can have 65,536 fds open and do nothing but exec.
+        doomed: list = []
+        # A capture can have 65,536 fds open and do nothing but exec: they are looked at once, in typed loops.
+        if self.stays_open:
+            return 0
         for fd in range(len(self.near)):
             item = self.near[fd]
             if item is not None:
                 info = cython.cast(FdInfo, item)
                 if info.cloexec:
-                    self.remove(fd)
+                    doomed.append(fd)
         if self.far is not None:
-            for far_fd, item in list(self.far.items()):
-                info = cython.cast(FdInfo, item)
+            for far_fd in self.far:
+                info = cython.cast(FdInfo, self.far[far_fd])
                 if info.cloexec:
-                    self.remove(far_fd)
+                    doomed.append(far_fd)
+        for gone in doomed:
+            self.remove(gone)
+        self.stays_open = True
         return 0
 
     def numbers(self, first, last):
