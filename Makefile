@@ -35,6 +35,7 @@ $(VENV)/.ready: pyproject.toml setup.py | needs
 # A compiled module hides its .py, so it is renewed before anything runs; with nothing changed this takes a second.
 setup: $(VENV)/.ready ## create .venv, install sftools there (editable) and compile what is not up to date
 	@test -n "$$SFTOOLS_DISABLE_EXT" || SFTOOLS_REQUIRE_EXT=1 $(BIN)/python setup.py --quiet build_ext --inplace
+	@$(BIN)/python -m compileall -q sftools
 
 demo: setup ## convert the bundled capture with sysporter and print it with sysprint
 	@mkdir -p build
@@ -69,9 +70,11 @@ codegen: $(VENV)/.ready ## write the schemas, their classes and the event tables
 	$(BIN)/python scripts/gen_scap_tables.py
 	$(BIN)/sf-codegen $(SCHEMAS)
 	$(BIN)/sf-codegen $(CLASSES)
+	$(BIN)/python -c 'import sftools.filter as f; print(f.fields_markdown(), end="")' > docs/filter.md
 
-fixtures: setup ## write the captures in tests/fixtures anew from their scenarios
+fixtures: setup ## write tests/fixtures anew: captures from their scenarios, golden files from the captures
 	$(BIN)/python scripts/make_fixtures.py
+	$(BIN)/python scripts/golden.py
 
 bench: setup ## time and memory of conversions, beside gzip -dc
 	$(BIN)/python scripts/bench.py

@@ -288,7 +288,9 @@ class FdTable:
 
     def numbers(self, first, last):
         """The open fd numbers from first to last, ascending."""
-        found: list = [fd for fd in range(min(first, len(self.near)), min(last + 1, len(self.near))) if self.near[fd] is not None]
+        found: list = [
+            fd for fd in range(min(first, len(self.near)), min(last + 1, len(self.near))) if self.near[fd] is not None
+        ]
         if self.far is not None:
             if last - first < len(self.far):
                 found.extend([fd for fd in range(first, last + 1) if fd in self.far])
