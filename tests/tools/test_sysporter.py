@@ -249,8 +249,13 @@ def test_rotation_never_overwrites():
     Path(f"x.{START}").write_bytes(b"mine")
     assert "exists already" in run("-r", "x.scap", "-w", "x", "-G", "30", status=1)
     assert Path(f"x.{START}").read_bytes() == b"mine"
+    # The second capture's clock begins again: its next file begins in the same second as one of the first.
     run("-r", "x.scap", "-r", "x.scap", "-w", "y", "-G", "30")
-    assert sorted(name for name in files() if name.startswith("y")) == [f"y.{START}", f"y.{START + 45}"]
+    assert sorted(name for name in files() if name.startswith("y")) == [
+        f"y.{START}",
+        f"y.{START + 45}",
+        f"y.{START + 45}.1",
+    ]
 
 
 def test_rotation_needs_a_time():
