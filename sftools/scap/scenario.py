@@ -509,7 +509,9 @@ class _Maker:
             self._write(tid, call, {**values, "res": _integer(options["res"])}, words)
             return
         child_tid = int(options.pop("child"))
-        seen_as = options.pop("res", options.get("vtid", str(child_tid)))
+        # A parent outside of the child's pid namespace is told the tid that it sees itself.
+        inside = parent.vtid != parent.tid
+        seen_as = options.pop("res", options.get("vtid", str(child_tid)) if inside else str(child_tid))
         child = _Task(**{**vars(parent), "tid": child_tid, "vtid": child_tid})
         if not flags & tables.PPM_CL_CLONE_THREAD:
             child.pid, child.vpid, child.ptid = child_tid, child_tid, parent.pid
