@@ -116,9 +116,15 @@ def test_a_clone_is_seen_from_both_sides() -> None:
     names = [param.name for param in EVENTS[223].params]
     assert enter.code == "PPME_SYSCALL_CLONE_20_E"
     of_parent, of_child = dict(zip(names, parent.params, strict=True)), dict(zip(names, child.params, strict=True))
-    assert (parent.tid, of_parent["res"], of_parent["tid"]) == (500, i64(2), i64(500))
+    assert (parent.tid, of_parent["res"], of_parent["tid"]) == (500, i64(501), i64(500))
     assert (child.tid, of_child["res"], of_child["tid"], of_child["ptid"]) == (501, i64(0), i64(501), i64(500))
     assert (of_child["vtid"], of_child["flags"], of_child["comm"]) == (i64(2), u32(1), b"a\0")
+
+
+def test_a_parent_is_told_the_tid_that_its_own_pid_namespace_has() -> None:
+    first = "+ 500 clone child=501 flags=CLONE_NEWPID vtid=1 vpid=1\n"
+    written = events(build(TABLES + first + "+ 501 clone child=502 vtid=2 vpid=2"))
+    assert [event.params[0] for event in written if event.params] == [i64(501), i64(0), i64(2), i64(0)]
 
 
 def test_a_clone_may_be_seen_from_one_side_or_the_child_first() -> None:
