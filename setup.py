@@ -12,6 +12,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.extension import Extension
 
 COMPILED = [
+    "sftools/avro/decoder_cy.py",
     "sftools/avro/encoder_cy.py",
     "sftools/engine/engine_cy.py",
     "sftools/engine/entities_cy.py",
@@ -20,6 +21,8 @@ COMPILED = [
     "sftools/engine/sockets_cy.py",
     "sftools/engine/state_cy.py",
     "sftools/engine/threads_cy.py",
+    "sftools/reader/rows_cy.py",
+    "sftools/render/template_cy.py",
     "sftools/scap/events_cy.py",
 ]
 JOBS = os.cpu_count() or 1

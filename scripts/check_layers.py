@@ -17,20 +17,27 @@ from pathlib import Path
 # Lowest first. Names in one row do not import each other, except in a row that is listed in TOGETHER.
 LAYERS = (
     ("errors", "limits", "cython_standin"),
-    ("schema",),
-    ("scap", "avro"),
-    ("engine",),
-    ("filter", "reader"),
-    ("porter", "libsysflow", "render"),
+    ("schema", "source", "conditions"),
+    ("scap", "avro", "store", "utils"),
+    ("engine", "reader", "inputs"),
+    ("fields",),
+    ("filter",),
+    ("sfql",),
+    ("porter", "libsysflow", "render", "objtypes"),
+    ("formatter", "traces", "compat"),
     ("tools",),
 )
-TOGETHER = (LAYERS[0], LAYERS[5])
+TOGETHER = (LAYERS[0], LAYERS[7], LAYERS[8])
 
 # Libraries that only some modules use (as dotted prefixes under sftools).
 THIRD_PARTY = {
+    "boto3": ("store",),
+    "botocore": ("store",),
     "click": ("tools",),
+    "fastavro": ("avro",),
+    "pandas": ("formatter", "traces"),
+    "pyarrow": ("render", "formatter", "traces"),
     "rich": ("tools",),
-    "fastavro": ("reader",),
 }
 
 _CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport\s+(.*)|cimport\s+([\w.]+))")

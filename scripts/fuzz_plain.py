@@ -113,13 +113,13 @@ def idl() -> Target:
 def trace() -> Target:
     """A trace, joined with its entities."""
     from sftools.errors import SftoolsError
-    from sftools.reader import Joiner, read_trace
+    from sftools.reader import read_rows
+    from sftools.source import open_source
 
     def run(data: bytes) -> None:
-        joiner = Joiner()
-        with contextlib.suppress(SftoolsError):
-            for record in read_trace(as_file(data)):
-                joiner.join(record)
+        with contextlib.suppress(SftoolsError), open_source(as_file(data)) as source:
+            for row in read_rows(source):
+                _ = (row.record, row.process, row.parent, row.file, row.container, row.pod, row.ancestors())
 
     return run
 
@@ -127,7 +127,7 @@ def trace() -> Target:
 def compressed() -> Target:
     """Captures as they are opened: plain, gzip, zstd or lz4."""
     from sftools.errors import SftoolsError
-    from sftools.scap.source import open_source
+    from sftools.source import open_source
 
     room = memoryview(bytearray(1 << 20))
 

@@ -19,17 +19,19 @@ from typing import TypeAlias
 
 from sftools import __version__
 from sftools.avro.container import ContainerWriter
+from sftools.avro.decoder_cy import RecordCursor
 from sftools.avro.encoder_cy import Encoder
 from sftools.avro.outputs import Both, FileOutput, Output, SocketOutput
+from sftools.avro.plan import Activity, Plan, Record
 from sftools.engine.engine_cy import Engine
 from sftools.engine.options import CONSUME, FLOW, MODES, NOFILES, READ_ALL, READ_SELECTED, EngineOptions
 from sftools.errors import InputError, OutputError, SftoolsError, UsageError
 from sftools.porter import PorterOptions, port
-from sftools.reader import Activity, Decoder, Joiner, Record
+from sftools.reader import Row
 from sftools.scap.events_cy import EventCursor
-from sftools.scap.source import StreamDamage, open_source
 from sftools.schema import versions
 from sftools.schema.sysflow import Container, File, Process, SFHeader
+from sftools.source import StreamDamage, open_source
 
 # The engine runs this many events before their records are handed over: so few that they are little memory, so many
 # that going from one to the other costs nothing.
@@ -70,7 +72,7 @@ def convert(
     options.proc_flow = proc_flow
     options.container_only = container_only
     names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    decoder = Decoder(versions.schema_json(schema), _ANY_SIZE)
+    decoded = RecordCursor(Plan(versions.schema_json(schema), _ANY_SIZE))
     blocks: list[tuple[bytes, int]] = []
     encoder = Encoder(lambda block, count: blocks.append((block, count)), schema)
     engine = Engine(
@@ -82,7 +84,9 @@ def convert(
     def ready() -> Iterator[Record]:
         encoder.flush()
         for block, count in blocks:
-            yield from decoder.records(block, count)
+            decoded.load(block, count)
+            while decoded.advance():
+                yield decoded.typed()
         blocks.clear()
 
     def records() -> Generator[Record, None, None]:
@@ -316,8 +320,7 @@ class _Calls:
     def __init__(self, callback: SysFlowCallback, schema: str, go_on: Callable[[], None]) -> None:
         self.paths: list[str] = []
         self._callback = callback
-        self._decoder = Decoder(schema, _ANY_SIZE)
-        self._joiner = Joiner()
+        self._row = Row(Plan(schema, _ANY_SIZE))
         self._go_on = go_on
 
     def begin(self, second: int) -> str:
@@ -327,9 +330,10 @@ class _Calls:
         return ""
 
     def block(self, data: bytes, count: int) -> None:
-        for record in self._decoder.records(data, count):
-            row = self._joiner.join(record)
-            if row is not None and row.header is not None:
+        row = self._row
+        row.load(data, count)
+        while row.advance():
+            if row.header is not None:
                 self._go_on()
                 self._callback(row.header, row.container, row.process, row.file, row.new_file, row.record)
 

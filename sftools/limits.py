@@ -107,10 +107,16 @@ MAX_TRACE_BLOCK_BYTES = 64 * MIB
 # A record of millions of one-byte strings or tiny services: as Python objects they take a hundred times their bytes.
 MAX_RECORD_BYTES = 2 * MIB
 
-# A trace that names entity after entity: past these, those longest without use are forgotten while reading.
-MAX_JOINED_FILES = 131_072
-MAX_JOINED_PROCESSES = 65_536
-MAX_JOINED_CONTAINERS = 8192
+# A trace that names entity after entity: past these, those longest without use are forgotten while reading. Entities
+# count for what they take in memory; half a million files fit, or 150,000 processes.
+MAX_JOINED_FILE_BYTES = 384 * MIB
+MAX_JOINED_PROCESS_BYTES = 192 * MIB
+MAX_JOINED_CONTAINER_BYTES = 16 * MIB
+
+# S3
+
+# A bucket that is listed without end, or page after page of a store that invents keys.
+MAX_S3_OBJECTS = 1_000_000
 
 # filters
 
@@ -123,3 +129,10 @@ MAX_FILTER_DEPTH = 100
 
 # fd.name pmatch (/*/a, /*/b, ...): patterns, which are tried one after the other for every event.
 MAX_FILTER_LIST = 4096
+
+# Macros of macros: m1 is m0 and m0, m2 is m1 and m1, ...: each line doubles what every record has to pass. The
+# processor's largest rule, macros expanded, has 120 checks.
+MAX_EXPANDED_CHECKS = 10_000
+
+# A definition file of gigabytes, or /dev/zero. The processor's largest policy is 35 KiB.
+MAX_DEFINITIONS_BYTES = MIB

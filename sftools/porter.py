@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import time
@@ -14,14 +13,14 @@ from sftools.avro.outputs import Output
 from sftools.engine.engine_cy import Engine
 from sftools.engine.options import EngineOptions
 from sftools.errors import InputError, OutputError, SftoolsError, UsageError
+from sftools.inputs import expand
 from sftools.scap.events_cy import EventCursor
-from sftools.scap.source import STDIN, StreamDamage, open_source
 from sftools.schema.versions import branches
+from sftools.source import STDIN, StreamDamage, open_source
 
 _SECOND = 1_000_000_000
 # Between two calls of progress(): some 0.1 s.
 _SLICE = 200_000
-_NUMBERS = re.compile(r"(\d+)")
 _SUFFIXES = re.compile(r"(\.scap)?(\.(gz|zst|zstd|lz4))?$")
 
 
@@ -98,37 +97,18 @@ def find_captures(names: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for name in names:
-        if name == STDIN or os.path.isfile(name):
-            found.append(name)
-        elif os.path.isdir(name):
-            inside = [os.path.join(name, file) for file in _listed(name) if _is_capture(file)]
-            inside = sorted((path for path in inside if not os.path.isdir(path)), key=_natural)
-            if not inside:
-                raise InputError(name, "has no capture in it", hint="captures are named *.scap*")
-            found += inside
-        elif not os.path.lexists(name) and glob.has_magic(name):
-            matches = sorted((path for path in glob.glob(name) if not os.path.isdir(path)), key=_natural)
-            if not matches:
-                raise InputError(name, "matches no file")
-            found += matches
-        else:
-            found.append(name)
+        files = expand(name, _is_capture)
+        if files is not None and not files:
+            raise InputError(name, "has no capture in it", hint="captures are named *.scap*")
+        found += [name] if files is None else files
     return found
 
 
-def _listed(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError as error:
-        raise InputError(directory, f"cannot be listed: {error.strerror}") from None
-
-
-def _is_capture(name: str) -> bool:
-    return ".scap" in name and not name.startswith(".") and not name.endswith((".sf", ".tmp"))
-
-
-def _natural(path: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(path)]
+def _is_capture(path: str) -> bool:
+    name = os.path.basename(path)
+    return (
+        ".scap" in name and not name.startswith(".") and not name.endswith((".sf", ".tmp")) and not os.path.isdir(path)
+    )
 
 
 def trace_name(path: str) -> str:

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 import sftools
+from sftools.avro.plan import Plan
 from sftools.libsysflow import SFSysCallMode, SysFlowConfig, SysFlowDriver, SysFlowError, SysFlowException
-from sftools.reader import Decoder, Joiner, read_trace
+from sftools.reader import read_rows
 from sftools.scap.scenario import build
 from sftools.schema.opflags import OP_EXEC, OP_RENAME
 from sftools.schema.sysflow import Container, File, FileEvent, FileFlow, Process, ProcessEvent, SFHeader
 from sftools.schema.versions import schema_json
+from sftools.source import open_source
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WEBSHELL = str(FIXTURES / "webshell.scap")
@@ -145,8 +147,8 @@ def test_enable_stats_logs_the_counts_under_the_app_name(caplog: pytest.LogCaptu
 def test_a_trace_file_instead_of_the_callback_or_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "out.sf"
     got = calls(filePath=str(path), rotateInterval=0)
-    joiner = Joiner()
-    written = [row.record for record in read_trace(str(path)) if (row := joiner.join(record))]
+    with open_source(str(path)) as source:
+        written = [row.record for row in read_rows(source)]
     assert written == [call[5] for call in got]
     assert got[0][0] == SFHeader(5, "node-7", "", str(path))
     with pytest.raises(SysFlowException, match=r"out\.sf") as raised:
@@ -184,8 +186,8 @@ def test_a_socket_gets_a_message_for_each_record(tmp_path: Path) -> None:
         thread.start()
         client, _ = server.accept()
         with client:
-            decoder = Decoder(schema_json(5))
-            records = [next(decoder.records(data, 1)) for data in iter(lambda: client.recv(1 << 20), b"")]
+            plan = Plan(schema_json(5))
+            records = [plan.typed(data) for data in iter(lambda: client.recv(1 << 20), b"")]
         thread.join(60)
     assert records[0] == SFHeader(5, "node-7", "", path)
     assert records[1:] == list(sftools.convert(WEBSHELL, schema=5))[1:]

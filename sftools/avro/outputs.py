@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from typing import NoReturn, Protocol
+from typing import BinaryIO, NoReturn, Protocol
 
 from sftools.avro.container import ContainerWriter
 from sftools.errors import OutputError
@@ -93,7 +93,7 @@ class FileOutput:
         self._name = name
         self._container = container
         self._force = force
-        self._file: _File | None = None
+        self._file: NewFile | None = None
         self._writer: ContainerWriter | None = None
         self._written = 0
 
@@ -106,7 +106,7 @@ class FileOutput:
         again = self._taken[path] = self._taken.get(path, -1) + 1
         if again:
             path = f"{path}.{again}"
-        self._file = _File(path, self._force)
+        self._file = NewFile(path, self._force)
         self._file.open()
         self.paths.append(path)
         self._writer = self._container(self._file.write)
@@ -266,8 +266,11 @@ class Both:
             output.abandon()
 
 
-class _File:
-    """A file that appears under its name when it is complete."""
+class NewFile:
+    """A file that appears under its name when it is complete: open(), write() or stream(), commit() or abandon().
+
+    All but abandon() raise OutputError; what is written to the stream raises OSError.
+    """
 
     def __init__(self, path: str, force: bool) -> None:
         self._path = path
@@ -290,6 +293,10 @@ class _File:
 
     def write(self, data: bytes) -> None:
         _write_all(self._fd, data, self._path)
+
+    def stream(self) -> BinaryIO:
+        """For writing, instead of write(); it is to be flushed before commit()."""
+        return open(self._fd, "wb", closefd=False)
 
     def commit(self) -> None:
         if self._temporary is None:

@@ -203,7 +203,7 @@ class SavedEvent:
 class EventCursor:
     """Walks a capture's blocks.
 
-    source: has readinto(buffer) -> bytes read, 0 at the end (see sftools.scap.source).
+    source: has readinto(buffer) -> bytes read, 0 at the end (see sftools.source).
     name: for messages. strict: raise at the first damage instead of going on behind it.
 
     advance() moves on and returns EVENT (the event's fields are set), BLOCK (block_type and body() are set) or END.

@@ -1,9 +1,11 @@
-"""Opening captures: how they are compressed, cut, corrupted, and meant to exhaust the machine."""
+"""Opening inputs: how they are compressed, cut, corrupted, and meant to exhaust the machine."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
+import io
 import os
 import random
 import subprocess
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 import sftools
 from sftools import limits
 from sftools.errors import InputError
-from sftools.scap.source import Source, StreamDamage, open_source
+from sftools.source import Source, StreamDamage, open_source, open_stored
 
 COMPRESSIONS = {
     "gzip": lambda data: gzip.compress(data, 6),
@@ -101,7 +103,7 @@ def test_small_reads(tmp_path, compression, room):
         assert read_all(source, room) == CONTENT[-9000:]
 
 
-def test_several_members_are_one_capture(tmp_path, packed, compression):
+def test_several_members_are_one_input(tmp_path, packed, compression):
     path = tmp_path / "x"
     path.write_bytes(packed + COMPRESSIONS[compression](b"") + packed)
     with open_source(str(path)) as source:
@@ -125,7 +127,7 @@ def test_zstd_skippable_frames_are_passed_over(tmp_path):
 
 def test_gzip_without_isal(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "isal", None)
-    monkeypatch.setattr("sftools.scap.source._GZIP._loaded", None)
+    monkeypatch.setattr("sftools.source._GZIP._loaded", None)
     path = tmp_path / "x"
     path.write_bytes(gzip.compress(CONTENT) * 2)
     with open_source(str(path)) as source:
@@ -136,7 +138,7 @@ def test_gzip_without_isal(tmp_path, monkeypatch):
 
 def test_standard_input(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(sftools.__file__).parents[1]))
-    code = "import sys; from sftools.scap.source import open_source as o; s = o('-'); b = bytearray(99)\n"
+    code = "import sys; from sftools.source import open_source as o; s = o('-'); b = bytearray(99)\n"
     code += "print(s.name, s.size, s.readinto(memoryview(b)), s.readinto(memoryview(b)))"
     done = subprocess.run([sys.executable, "-c", code], input=gzip.compress(b"abc"), capture_output=True, check=True)
     assert done.stdout == b"stdin None 3 0\n"
@@ -160,6 +162,58 @@ def test_fifo_with_a_slow_writer(tmp_path, packed):
     writer.join()
 
 
+class Dribble(io.BytesIO):
+    """Bytes that come from elsewhere, a few at a time, and break off with an error where told to."""
+
+    def __init__(self, data: bytes, broken_at: int | None = None) -> None:
+        super().__init__(data)
+        self._broken_at = broken_at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self._broken_at is not None and self.tell() >= self._broken_at:
+            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+        return super().read(min(size or 0, 1000))
+
+    def readinto(self, room, /) -> int:
+        data = self.read(len(room))
+        room[: len(data)] = data
+        return len(data)
+
+
+def test_bytes_that_lie_elsewhere(packed):
+    for data in (CONTENT, packed):
+        stored = Dribble(data)
+        with open_stored(stored, "s3://b/x", len(data)) as source:
+            assert (source.name, source.size) == ("s3://b/x", len(data))
+            assert read_all(source) == CONTENT
+            assert source.consumed == len(data)
+        assert stored.closed
+
+
+def test_bytes_that_lie_elsewhere_break_off(packed):
+    for data in (CONTENT, packed):
+        stored = Dribble(data, 5000)
+        with open_stored(stored, "s3://b/x", None) as source, pytest.raises(InputError) as caught:
+            read_all(source)
+        assert "cannot be read: Connection reset by peer" in str(caught.value)
+    stored = Dribble(CONTENT, 0)
+    with pytest.raises(InputError, match="s3://b/x: cannot be read"):
+        open_stored(stored, "s3://b/x", None)
+    assert stored.closed
+
+
+def test_the_first_bytes_can_be_looked_at(packed):
+    for data in (CONTENT, packed):
+        with open_stored(Dribble(data), "x", None) as source:
+            assert source.starts_with(CONTENT[:4])
+            assert not source.starts_with(b"Obj\1")
+            assert read_all(source) == CONTENT
+    for data in (b"", b"ab", gzip.compress(b"ab")):
+        with open_stored(Dribble(data), "x", None) as source:
+            assert not source.starts_with(b"abc")
+            assert read_all(source) == (b"ab" if data else b"")
+
+
 # -- what cannot be opened
 
 
@@ -167,7 +221,7 @@ def test_fifo_with_a_slow_writer(tmp_path, packed):
     ("path", "message"),
     [
         ("/nonexistent/x.scap", "/nonexistent/x.scap: does not exist"),
-        ("/", "/: is a directory; name the captures in it"),
+        ("/", "/: is a directory; name the files in it"),
         ("/proc/self/mem", "/proc/self/mem: cannot be read: Input/output error"),
         ("a\0b", "'a\\x00b': is no file name: it contains a NUL byte"),
         ("x" * 300, "x" * 300 + ": cannot be read: File name too long"),
@@ -287,7 +341,7 @@ def test_zstd_frame_in_one_segment_of_a_huge_size(tmp_path):
     ids=["gzip", "zstd", "lz4", "skippable"],
 )
 def test_millions_of_empty_frames(tmp_path, monkeypatch, nothing):
-    monkeypatch.setattr("sftools.scap.source.MAX_EMPTY_BYTES", 50_000)
+    monkeypatch.setattr("sftools.source.MAX_EMPTY_BYTES", 50_000)
     path = tmp_path / "x"
     path.write_bytes(nothing * (100_000 // len(nothing)))
     with open_source(str(path)) as source, pytest.raises(InputError, match="all but empty"):
@@ -295,7 +349,7 @@ def test_millions_of_empty_frames(tmp_path, monkeypatch, nothing):
 
 
 def test_millions_of_empty_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("sftools.scap.source.MAX_EMPTY_BYTES", 50_000)
+    monkeypatch.setattr("sftools.source.MAX_EMPTY_BYTES", 50_000)
     path = tmp_path / "x"
     path.write_bytes(ZSTD_FRAME + ZSTD_EMPTY_BLOCK * 40_000)
     with open_source(str(path)) as source, pytest.raises(InputError, match="all but empty"):

@@ -1,7 +1,7 @@
-"""Opens a capture, wherever it lies and however it is compressed: the bytes that the event cursor reads.
+"""Opens an input, wherever it lies and however it is compressed: the bytes that captures and traces are read from.
 
 gzip (RFC 1952), zstd (RFC 8878) and lz4 frames are told by their first bytes, never by the name. Several members or
-frames one after the other are one capture, as gzip, zstd and lz4 themselves have it.
+frames one after the other are one input, as gzip, zstd and lz4 themselves have it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,48 @@ class StreamDamage(InputError):
     """Compressed data is cut or corrupt; everything before was delivered. What a salvaging caller may go on after."""
 
 
-class Source:
-    """An open capture, and of a plain one all there is to it.
+class Stored(Protocol):
+    """Where the stored bytes of a source come from; both methods give fewer than asked for, and none at the end.
 
-    name: for messages. size: bytes of the file as stored, None for a pipe. consumed: how many of them are read.
+    They raise OSError, or InputError with a text of their own.
     """
 
-    def __init__(self, fd: int, name: str, head: bytes, size: int | None) -> None:
+    def read(self, size: int, /) -> bytes: ...
+
+    def readinto(self, room: memoryview, /) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class _Descriptor:
+    """An open file descriptor. Standard input stays open."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self, size: int, /) -> bytes:
+        return os.read(self._fd, size)
+
+    def readinto(self, room: memoryview, /) -> int:
+        return os.readv(self._fd, [room])
+
+    def close(self) -> None:
+        if self._fd > 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+
+class Source:
+    """An open input, and of a plain one all there is to it.
+
+    name: for messages. size: bytes as stored, None for a pipe. consumed: how many of them are read.
+    """
+
+    def __init__(self, stored: Stored, name: str, head: bytes, size: int | None) -> None:
         self.name = name
         self.size = size
         self.consumed = len(head)
-        self._fd = fd
+        self._stored = stored
         self._head = head
 
     def readinto(self, room: memoryview) -> int:
@@ -48,18 +79,19 @@ class Source:
             self._head = self._head[n:]
             return n
         try:
-            n = os.readv(self._fd, [room])
+            n = self._stored.readinto(room)
         except OSError as error:
             raise InputError(self.name, _reason(error), self.consumed) from None
         self.consumed += n
         return n
 
+    def starts_with(self, magic: bytes) -> bool:
+        """Whether these (four at most) are the first bytes, of which none was read yet. Raises InputError."""
+        return self._head.startswith(magic)
+
     def close(self) -> None:
-        """Close the file; may be called again."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            if fd != 0:
-                os.close(fd)
+        """Close the input; may be called again."""
+        self._stored.close()
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +101,7 @@ class Source:
 
 
 def open_source(path: str) -> Source:
-    """Open a capture file, a named pipe, or `-` for standard input.
+    """Open a file, a named pipe, or `-` for standard input.
 
     Raises InputError where it cannot be opened or is a directory or a terminal. What stands in it is not judged.
     """
@@ -80,32 +112,43 @@ def open_source(path: str) -> Source:
         raise InputError(name, _reason(error)) from None
     except ValueError:
         raise InputError(repr(path), "is no file name: it contains a NUL byte") from None
+    stored = _Descriptor(fd)
     try:
-        head, size = _look(fd, name)
+        size = _size(fd, name)
     except BaseException:
-        if fd != 0:
-            os.close(fd)
+        stored.close()
+        raise
+    return open_stored(stored, name, size)
+
+
+def open_stored(stored: Stored, name: str, size: int | None) -> Source:
+    """The source of bytes that lie somewhere else, compressed or not. Raises InputError; then `stored` is closed."""
+    head = b""
+    try:
+        while len(head) < 4 and (more := stored.read(_INPUT)):
+            head += more
+    except BaseException as error:
+        stored.close()
+        if isinstance(error, OSError):
+            raise InputError(name, _reason(error)) from None
         raise
     for magic, mask, compression in _COMPRESSIONS:
         if _matches(head, magic, mask):
-            return _Compressed(fd, name, head, size, compression)
-    return Source(fd, name, head, size)
+            return _Compressed(stored, name, head, size, compression)
+    return Source(stored, name, head, size)
 
 
-def _look(fd: int, name: str) -> tuple[bytes, int | None]:
-    """The first bytes of an open file (four at least, if it has them), and its size."""
+def _size(fd: int, name: str) -> int | None:
+    """How many bytes an open file has, None where that is not known; InputError where it is not one to read."""
     try:
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
-            raise InputError(name, "is a directory", hint="name the captures in it")
+            raise InputError(name, "is a directory", hint="name the files in it")
         if os.isatty(fd):
-            raise InputError(name, "is a terminal", hint="redirect a capture to it, or name a file")
-        head = b""
-        while len(head) < 4 and (more := os.read(fd, _INPUT)):
-            head += more
+            raise InputError(name, "is a terminal", hint="redirect a file to it, or name one")
     except OSError as error:
         raise InputError(name, _reason(error)) from None
-    return head, status.st_size if stat.S_ISREG(status.st_mode) else None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _reason(error: OSError) -> str:
@@ -114,14 +157,14 @@ def _reason(error: OSError) -> str:
 
 
 class _Compressed(Source):
-    """A compressed capture, decompressed as it is read.
+    """A compressed input, decompressed as it is read.
 
     In the reader's thread. A thread beside it was measured to gain nothing: isal, zstd and lz4 take a fraction of the
     time that the engine takes for the same bytes, and the engine holds the GIL.
     """
 
-    def __init__(self, fd: int, name: str, head: bytes, size: int | None, compression: _Compression) -> None:
-        super().__init__(fd, name, head, size)
+    def __init__(self, stored: Stored, name: str, head: bytes, size: int | None, compression: _Compression) -> None:
+        super().__init__(stored, name, head, size)
         self._compression = compression
         self._pieces = self._decompressed()
         self._piece = memoryview(b"")
@@ -134,17 +177,22 @@ class _Compressed(Source):
         self._piece = self._piece[n:]
         return n
 
+    def starts_with(self, magic: bytes) -> bool:
+        while len(self._piece) < len(magic) and (more := next(self._pieces, b"")):
+            self._piece = memoryview(bytes(self._piece) + more)
+        return self._piece[: len(magic)] == magic
+
     def _more(self) -> bytes:
-        """The next bytes of the file."""
+        """The next bytes as they are stored."""
         head, self._head = self._head, b""
         if head:
             return head
-        data = os.read(self._fd, _INPUT)
+        data = self._stored.read(_INPUT)
         self.consumed += len(data)
         return data
 
     def _decompressed(self) -> Iterator[bytes]:
-        """What the file holds, in pieces of some 10 KiB; raises InputError behind what could be decompressed."""
+        """What the input holds, in pieces of some 10 KiB; raises InputError behind what could be decompressed."""
         what = self._compression.name
         done = 0
         try:

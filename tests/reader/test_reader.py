@@ -1,4 +1,4 @@
-"""sftools.reader: what a trace holds comes out typed, and no bytes do harm."""
+"""sftools.reader: what a trace holds comes out, typed or as rows, and no bytes do harm."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import functools
 import io
 import json
 import lzma
+import sys
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ from hypothesis import strategies as st
 
 from sftools import limits
 from sftools.avro.container import byte_string, header, long
+from sftools.avro.decoder_cy import RecordCursor
+from sftools.avro.plan import DecodeError, Plan, Record
+from sftools.avro.slots import SLOTS
 from sftools.errors import InputError, SftoolsError
-from sftools.reader import DecodeError, Decoder, Joiner, Record, read_trace
+from sftools.reader import Row, read_rows, read_trace
 from sftools.schema import opflags, versions
 from sftools.schema.sysflow import (
     OID,
@@ -45,8 +50,9 @@ from sftools.schema.sysflow import (
     SFHeader,
     SFObjectState,
 )
+from sftools.source import open_source
 
-SHARED = Path(__file__).parents[2] / "shared" / "traces"
+SHARED = Path(__file__).parents[3] / "shared" / "traces"
 SYNC = b"0123456789abcdef"
 SHELL, CURL = OID(0, 100), OID(17, 101)
 
@@ -265,7 +271,7 @@ HARMFUL = {
 @pytest.mark.parametrize("schema", HARMFUL.values(), ids=HARMFUL.keys())
 def test_a_harmful_schema_is_refused(schema: str, tmp_path: Path) -> None:
     with pytest.raises(SftoolsError, match="schema"):
-        Decoder(schema)
+        Plan(schema)
     got, error = read(container_file(schema, [(1, bytes(100))]), tmp_path)
     assert got == []
     assert error.isprintable()
@@ -273,7 +279,7 @@ def test_a_harmful_schema_is_refused(schema: str, tmp_path: Path) -> None:
 
 def test_a_json_too_deep_to_parse_is_refused() -> None:
     with pytest.raises(SftoolsError):
-        Decoder("[" * 200_000)
+        Plan("[" * 200_000)
 
 
 # -- hostile blocks
@@ -317,15 +323,62 @@ def test_lengths_that_lie(tmp_path: Path) -> None:
 
 
 def test_a_record_that_is_too_large() -> None:
-    """Records are decoded within a window that moves on, whatever size the block has."""
     small = SFHeader(6, "h" * 60, "", "")
     large = SFHeader(6, "h" * 300, "", "")
     data = datum(small) * 10 + datum(large) + datum(small)
+
+    def records(largest: int) -> Iterator[Record]:
+        cursor = RecordCursor(Plan(versions.schema_json(6), largest))
+        cursor.load(data, 12)
+        while cursor.advance():
+            yield cursor.typed()
+
     got: list[Record] = []
     with pytest.raises(DecodeError, match="more than 200 bytes"):
-        got.extend(Decoder(versions.schema_json(6), largest=200).records(data, 12))
+        got.extend(records(200))
     assert got == [small] * 10
-    assert len(list(Decoder(versions.schema_json(6), largest=400).records(data, 12))) == 12
+    assert len(list(records(400))) == 12
+    assert len(list(records(sys.maxsize))) == 12
+
+
+def test_an_array_may_tell_its_size_in_bytes() -> None:
+    """Avro allows a negative count, then the bytes of the items: so readers can pass over them."""
+    plain = datum(process_event(CURL, opflags.OP_SETUID))
+    with_args = ProcessEvent(CURL, 10, 101, opflags.OP_SETUID, ["1000", "x"], 0)
+    items = byte_string(b"1000") + byte_string(b"x")
+    sized = datum(with_args).replace(long(2) + items, long(-2) + long(len(items)) + items)
+    assert sized != datum(with_args)
+    cursor = RecordCursor(Plan(versions.schema_json(6)))
+    cursor.load(plain + sized, 2)
+    assert cursor.advance()
+    assert cursor.advance()
+    assert cursor.typed() == with_args
+    assert not cursor.advance()
+
+
+def test_a_field_with_a_slot_is_read_in_place() -> None:
+    cursor = RecordCursor(Plan(versions.schema_json(6)))
+    flow = RECORDS[11]
+    assert isinstance(flow, NetworkFlow)
+    cursor.load(datum(flow) + datum(RECORDS[8]), 2)
+    assert cursor.number(SLOTS["ts"]) is None
+    assert cursor.advance()
+    for name in ("ts", "tid", "opFlags", "endTs", "sport", "dport", "proto", "fd", "numRRecvBytes"):
+        assert cursor.number(SLOTS[name]) == getattr(flow, name)
+    assert (cursor.span(SLOTS["sip6"]), cursor.span(SLOTS["dip6"])) == (flow.sip6, flow.dip6)
+    assert cursor.number(SLOTS["ret"]) is None
+    kept = cursor.copy()
+    assert cursor.advance()
+    assert (cursor.span(SLOTS["fileOID"]), cursor.span(SLOTS["dip6"])) == (b"a" * 20, None)
+    assert (kept.span(SLOTS["dip6"]), kept.typed()) == (flow.dip6, flow)
+    assert not cursor.advance()
+    assert cursor.number(SLOTS["ts"]) is None
+    for wrong in (-1, 64, SLOTS["fileOID"]):
+        with pytest.raises(IndexError):
+            cursor.number(wrong)
+    for wrong in (-1, 64, SLOTS["ts"]):
+        with pytest.raises(IndexError):
+            cursor.span(wrong)
 
 
 TRACE = trace(RECORDS, in_block=4)
@@ -337,65 +390,98 @@ def test_any_bytes_give_records_or_one_line(tmp_path_factory: pytest.TempPathFac
     data = bytearray(TRACE)
     for at, value in changes:
         data[at] = value
-    _, error = read(bytes(data), tmp_path_factory.getbasetemp())
+    typed, error = read(bytes(data), tmp_path_factory.getbasetemp())
     assert "\n" not in error
+    rows, _ = read_as_rows(bytes(data), tmp_path_factory.getbasetemp())
+    assert [row.record for row in rows] == [item for item in typed if isinstance(item, ACTIVITIES)][: len(rows)]
 
 
 # -- joined
 
 
-def test_activities_are_joined_with_their_entities() -> None:
-    joiner = Joiner()
-    joined = [row for record in RECORDS if (row := joiner.join(record)) is not None]
-    assert [row.record for row in joined] == RECORDS[7:]
-    execution, flow, rename = joined[:3]
+ACTIVITIES = (ProcessEvent, FileEvent, NetworkEvent, K8sEvent, NetworkFlow, FileFlow, ProcessFlow)
+
+
+def read_as_rows(data: bytes, tmp_path: Path, entities: bool = False) -> tuple[list[Row], str]:
+    """Snapshots of the rows before the error, and the error's text."""
+    path = tmp_path / "rows.sf"
+    path.write_bytes(data)
+    got: list[Row] = []
+    try:
+        with open_source(str(path)) as source:
+            for row in read_rows(source, entities):
+                got.append(row.snapshot())
+    except InputError as error:
+        return got, str(error)
+    return got, ""
+
+
+def test_activities_are_joined_with_their_entities(tmp_path: Path) -> None:
+    rows, error = read_as_rows(trace(RECORDS), tmp_path)
+    assert error == ""
+    assert [row.record for row in rows] == RECORDS[7:]
+    assert [row.index for row in rows] == list(range(len(rows)))
+    execution, flow, rename = rows[:3]
     assert execution.header == RECORDS[0]
     assert (execution.pod, execution.container, execution.parent, execution.process) == tuple(RECORDS[1:5])
     assert (flow.file, flow.new_file) == (RECORDS[5], None)
     assert (rename.file, rename.new_file) == (RECORDS[5], RECORDS[6])
-    assert joined[-1].process is None
+    assert [process.exe for process in flow.ancestors()] == ["/usr/bin/curl", "/bin/sh"]
+    assert (rows[-1].process, rows[-1].header) == (None, RECORDS[0])
 
 
-def test_a_header_starts_anew() -> None:
-    joiner = Joiner()
-    for item in [*RECORDS, RECORDS[0]]:
-        joiner.join(item)
-    row = joiner.join(process_event(CURL, opflags.OP_EXEC))
-    assert row is not None
-    assert (row.header, row.process) == (RECORDS[0], None)
+def test_entities_come_too_where_they_are_wanted(tmp_path: Path) -> None:
+    rows, _ = read_as_rows(trace(RECORDS), tmp_path, entities=True)
+    assert [row.record for row in rows] == RECORDS
+    header, pod, container, shell, curl, _, file = rows[:7]
+    assert (header.header, header.process) == (RECORDS[0], None)
+    assert pod.pod == RECORDS[1]
+    assert (container.container, container.pod) == (RECORDS[2], RECORDS[1])
+    assert (shell.process, shell.parent, shell.container, shell.pod) == (RECORDS[3], None, RECORDS[2], RECORDS[1])
+    assert (curl.process, curl.parent) == (RECORDS[4], RECORDS[3])
+    assert (file.file, file.container, file.pod, file.process) == (RECORDS[6], RECORDS[2], RECORDS[1], None)
 
 
-def test_a_process_is_known_a_moment_longer_than_it_lives() -> None:
-    joiner = Joiner()
-    second = 1_000_000_000
-
-    def known(oid: OID, ts: int) -> bool:
-        row = joiner.join(process_event(oid, opflags.OP_CLONE, ts))
-        return row is not None and row.process is not None
-
-    for oid in (SHELL, CURL):
-        joiner.join(process(oid, "x", SHELL))
-    joiner.join(process_event(SHELL, opflags.OP_EXIT, second))
-    assert known(SHELL, 2 * second)
-    joiner.join(process_event(CURL, opflags.OP_EXIT, 60 * second))
-    assert not known(SHELL, 61 * second)
-    # The parent that is gone is still that of its child.
-    row = joiner.join(process_event(CURL, opflags.OP_EXIT, 61 * second))
-    assert row is not None
-    assert row.parent is not None
+def test_a_header_starts_anew(tmp_path: Path) -> None:
+    rows, _ = read_as_rows(trace([*RECORDS, RECORDS[0], process_event(CURL, opflags.OP_EXEC)]), tmp_path)
+    assert (rows[-1].header, rows[-1].process) == (RECORDS[0], None)
 
 
-def test_entities_without_end_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_JOINED_FILES", 100)
-    joiner = Joiner()
+def test_a_newer_entity_replaces_the_older_one_from_then_on(tmp_path: Path) -> None:
+    event = process_event(CURL, opflags.OP_EXEC)
+    later = process(SHELL, "/bin/dash")
+    rows, _ = read_as_rows(trace([*RECORDS[:5], event, later, event, process(CURL, "/b"), event]), tmp_path)
+    exes = [(row.process and row.process.exe, row.parent and row.parent.exe) for row in rows]
+    assert exes == [("/usr/bin/curl", "/bin/sh"), ("/usr/bin/curl", "/bin/dash"), ("/b", None)]
+
+
+def test_parents_that_go_round_end(tmp_path: Path) -> None:
+    event = process_event(CURL, opflags.OP_EXEC)
+    circle = [process(SHELL, "/a", CURL), process(CURL, "/b", SHELL)]
+    rows, _ = read_as_rows(trace([*circle, event, process(CURL, "/c", CURL), event]), tmp_path)
+    assert [[process.exe for process in row.ancestors()] for row in rows] == [["/b", "/a"], ["/c"]]
+
+
+def test_a_pid_and_a_time_are_one_key_and_not_a_run_of_bytes(tmp_path: Path) -> None:
+    first, second = OID(2, 1), OID(0, 0x0201)
+    records = [process(first, "/a"), process(second, "/b"), process_event(first, opflags.OP_EXEC)]
+    rows, _ = read_as_rows(trace(records), tmp_path)
+    assert [row.process and row.process.exe for row in rows] == ["/a"]
+
+
+def test_entities_without_end_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(limits, "MAX_JOINED_FILE_BYTES", 100_000)
+    records: list[Record] = []
     for i in range(1000):
-        joiner.join(File(SFObjectState.REUP, i.to_bytes(20, "big"), 0, 102, f"/{i}", None))
-        joiner.join(FileFlow(CURL, 1, 1, 1, 1, 1, bytes(20), 3, 1, 0, 1, 0))
-    assert len(joiner.files.young) + len(joiner.files.old) <= 100
-    row = joiner.join(FileFlow(CURL, 1, 1, 1, 1, 1, bytes(20), 3, 1, 0, 1, 0))
-    assert row is not None
-    assert row.file is not None, "the file that was used all the time"
-    assert row.file.path == "/0"
+        records.append(File(SFObjectState.REUP, i.to_bytes(20, "big"), 0, 102, f"/{i}", None))
+        records.append(FileFlow(CURL, 1, 1, 1, 1, 1, bytes(20), 3, 1, 0, 1, 0))
+        records.append(FileFlow(CURL, 1, 1, 1, 1, 1, max(0, i - 500).to_bytes(20, "big"), 3, 1, 0, 1, 0))
+    rows, error = read_as_rows(trace(records), tmp_path)
+    assert error == ""
+    used, unused = rows[-2:]
+    assert used.file is not None, "the file that was used all the time"
+    assert used.file.path == "/0"
+    assert unused.file is None
 
 
 # -- real traces
@@ -409,7 +495,6 @@ REAL = [*sorted(SHARED.glob("sysflow-old/*.sf")), *sorted(SHARED.glob("collector
 def test_real_traces_read_as_fastavro_reads_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(fastavro.read.LOGICAL_READERS):  # nanoseconds declared as milliseconds
         monkeypatch.delitem(fastavro.read.LOGICAL_READERS, name)
-    joiner = Joiner()
     with path.open("rb") as file:
         wanted = fastavro.reader(file, return_record_name=True, return_record_name_override=True)
         for got, want in zip(read_trace(str(path)), wanted, strict=True):
@@ -417,5 +502,10 @@ def test_real_traces_read_as_fastavro_reads_them(path: Path, monkeypatch: pytest
             assert name == got.AVRO_NAME
             fields = got.to_avro()
             assert fields == fields | {field: value for field, value in body.items() if field in fields}
-            joined = joiner.join(got)
-            assert joined is None or joined.process is not None
+
+
+@pytest.mark.skipif(not REAL, reason="needs the shared traces")
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_every_row_of_a_real_trace_has_its_process(path: Path) -> None:
+    with open_source(str(path)) as source:
+        assert all(row.process is not None for row in read_rows(source))
