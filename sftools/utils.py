@@ -79,13 +79,14 @@ def getTimeStrIso8601(ts: int) -> str:
     """
     fraction, seconds = math.modf(ts / 1e9)
     micros = round(fraction * 1e6)
-    return _second_text(int(seconds) + micros // 1_000_000) + (
+    return second_text(int(seconds) + micros // 1_000_000) + (
         f".{micros % 1_000_000:06}" if micros % 1_000_000 else ""
     )
 
 
 @lru_cache(64)
-def _second_text(second: int) -> str:
+def second_text(second: int) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC without a zone."""
     return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 

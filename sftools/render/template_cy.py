@@ -20,7 +20,7 @@ else:
     from sftools.reader.rows_cy import Entity, Row
 
 from sftools.fields import FieldType
-from sftools.utils import getTimeStrIso8601
+from sftools.utils import getTimeStrIso8601, second_text
 
 CHUNK = cython.declare(cython.Py_ssize_t, 64 * 1024)
 # A number has 20 characters at most, a time 26.
@@ -268,7 +268,7 @@ class Template:
             second += 1
         if second != self.second or len(self.second_text) == 0:
             self.second = second
-            self.second_text = getTimeStrIso8601(second * 1_000_000_000).encode()
+            self.second_text = second_text(second).encode()
         self.put(self.quote)
         self.put(self.second_text)
         if micros:
