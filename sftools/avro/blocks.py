@@ -45,22 +45,47 @@ class ContainerReader:
         self.name = source.name
         self.codec, self.schema, self._sync = _header(self._input)
 
-    def blocks(self) -> Iterator[Block]:
-        """The blocks in their order. Raises InputError where one is cut, damaged or too large."""
+    def blocks(self, damaged: Callable[[InputError], None] | None = None) -> Iterator[Block]:
+        """The blocks in their order.
+
+        Raises InputError where one is cut, damaged or too large. With `damaged`, that is called with the error instead,
+        and the blocks behind the next sync marker follow.
+        """
         source = self._input
+        finds = 0
         while not source.at_end():
             start = source.offset
-            count, size = source.long("a block"), source.long("a block")
-            if not 0 <= size <= limits.MAX_TRACE_BLOCK_BYTES or count < 0:
-                raise InputError(source.name, f"a block claims {size} bytes with {count} records", start)
-            data = source.take(size, "a block")
-            if source.take(SYNC_BYTES, "a block") != self._sync:
-                raise InputError(source.name, "damaged block: it does not end with the file's sync marker", start)
+            source.keep()
             try:
-                expanded = _expand(self.codec, data)
+                stored, number = self._framed(start)
+            except InputError as error:
+                if damaged is None:
+                    raise
+                damaged(error)
+                finds += 1
+                if finds > limits.MAX_DAMAGED_BLOCKS or not source.find(self._sync):
+                    return
+                continue
+            try:
+                data = _expand(self.codec, stored)
             except _EXPAND_ERRORS as error:
-                raise InputError(source.name, f"damaged block: {_one_line(error)}", start) from None
-            yield Block(expanded, count, start)
+                cause = InputError(source.name, f"damaged block: {_one_line(error)}", start)
+                if damaged is None:
+                    raise cause from None
+                damaged(cause)
+            else:
+                yield Block(data, number, start)
+
+    def _framed(self, start: int) -> tuple[bytes, int]:
+        """A block as it is stored, and how many records it has."""
+        source = self._input
+        number, size = source.long("a block"), source.long("a block")
+        if not 0 <= size <= limits.MAX_TRACE_BLOCK_BYTES or number < 0:
+            raise InputError(source.name, f"a block claims {size} bytes with {number} records", start)
+        data = source.take(size, "a block")
+        if source.take(SYNC_BYTES, "a block") != self._sync:
+            raise InputError(source.name, "damaged block: it does not end with the file's sync marker", start)
+        return data, number
 
 
 def _one_line(error: Exception) -> str:
@@ -75,37 +100,53 @@ class _Input:
         self.name = source.name
         self.offset = 0
         self._source = source
-        self._room = memoryview(bytearray(_CHUNK))
+        self._chunk = self._room = memoryview(bytearray(_CHUNK))
         self._at = 0
         self._end = 0
+        self._kept = bytearray()
 
     def take(self, size: int, what: str) -> bytes:
         """`size` bytes; InputError where there are fewer. Memory grows only with bytes that arrive."""
-        if size <= self._end - self._at:
-            self._at += size
-            self.offset += size
-            return bytes(self._room[self._at - size : self._at])
-        parts = bytearray()
-        while len(parts) < size:
-            if self.at_end():
-                raise InputError(self.name, f"ends inside {what}", self.offset, "it is cut off or still being written")
-            stop = min(self._end, self._at + size - len(parts))
-            parts += self._room[self._at : stop]
-            self._at = stop
-        self.offset += size
-        return bytes(parts)
+        data = self.up_to(size)
+        if len(data) < size:
+            cut = self.offset - len(data)
+            raise InputError(self.name, f"ends inside {what}", cut, "it is cut off or still being written")
+        return data
 
     def up_to(self, size: int) -> bytes:
         """`size` bytes, or what there is."""
-        out = b""
-        while len(out) < size and not self.at_end():
-            out += self.take(min(size - len(out), self._end - self._at), "")
-        return out
+        begin = len(self._kept)
+        while (missing := size - len(self._kept) + begin) and not self.at_end():
+            stop = min(self._end, self._at + missing)
+            self._kept += self._room[self._at : stop]
+            self.offset += stop - self._at
+            self._at = stop
+        return bytes(self._kept[begin:])
 
     def at_end(self) -> bool:
         if self._at == self._end:
-            self._at, self._end = 0, self._source.readinto(self._room)
+            self._room = self._chunk
+            self._at, self._end = 0, self._source.readinto(self._chunk)
         return self._end == 0
+
+    def keep(self) -> None:
+        """What is taken from now on is kept, for find()."""
+        self._kept.clear()
+
+    def find(self, marker: bytes) -> bool:
+        """Stand behind the first marker in what was kept and what follows; false where there is none."""
+        tail = bytes(self._kept)
+        self._kept.clear()
+        while (at := tail.find(marker)) < 0:
+            tail = tail[-len(marker) + 1 :]
+            if self.at_end():
+                return False
+            tail += self.up_to(self._end - self._at)
+            self._kept.clear()
+        rest = tail[at + len(marker) :] + bytes(self._room[self._at : self._end])
+        self.offset -= len(tail) - at - len(marker)
+        self._room, self._at, self._end = memoryview(rest), 0, len(rest)
+        return True
 
     def long(self, what: str) -> int:
         """An Avro long."""

@@ -396,6 +396,64 @@ def test_any_bytes_give_records_or_one_line(tmp_path_factory: pytest.TempPathFac
     assert [row.record for row in rows] == [item for item in typed if isinstance(item, ACTIVITIES)][: len(rows)]
 
 
+# -- behind damage
+
+
+def salvaged(data: bytes, tmp_path: Path) -> tuple[list[int], list[str]]:
+    """The times of the rows, and the damage that was told."""
+    path = tmp_path / "damaged.sf"
+    path.write_bytes(data)
+    damage: list[str] = []
+    with open_source(str(path)) as source:
+        times = [row.number(SLOTS["ts"]) for row in read_rows(source, damaged=lambda error: damage.append(str(error)))]
+    return times, damage
+
+
+def test_what_is_sound_behind_damage_is_read(tmp_path: Path) -> None:
+    events = [process_event(CURL, opflags.OP_EXEC, ts) for ts in range(1000, 1600, 100)]
+    whole = trace(list(events), in_block=1)
+    start = len(container_file(versions.schema_json(6), []))
+    size = (len(whole) - start) // len(events)
+    assert salvaged(whole, tmp_path) == (list(range(1000, 1600, 100)), [])
+    third = start + 2 * size
+
+    def with_bytes(at: int, new: bytes) -> bytes:
+        return whole[:at] + new + whole[at + len(new) :]
+
+    for damaged, cause in [
+        (with_bytes(third, b"\xff" * 12), "64 bits"),
+        (with_bytes(third + 1, long(-9)), "claims"),
+        (with_bytes(third + 1, long(3)), "sync marker"),
+        (with_bytes(third + 1, long(1 << 20)[:1]), "sync marker"),
+        (with_bytes(third + size - 5, b"?????"), "sync marker"),
+        (with_bytes(third + 2, b"\x7f"), "no record type"),
+        (whole[:third] + whole[third + 9 :], "sync marker"),
+        (whole[:third] + b"some garbage" * 1000 + whole[third:], "bytes with"),
+    ]:
+        times, damage = salvaged(damaged, tmp_path)
+        assert set(times) >= {1000, 1100, 1400, 1500}, cause
+        assert set(times) <= set(range(1000, 1600, 100))
+        assert len(damage) == 1, damage
+        assert "damaged.sf at offset" in damage[0]
+    cut, damage = salvaged(whole[:-3], tmp_path)
+    assert cut == [1000, 1100, 1200, 1300, 1400]
+    assert len(damage) == 1
+
+
+def test_a_search_goes_over_the_edges_of_what_is_buffered(tmp_path: Path) -> None:
+    for garbage in range(256 * 1024 - 40, 256 * 1024 + 40, 7):
+        head = container_file(versions.schema_json(6), [])
+        event = datum(process_event(CURL, opflags.OP_EXEC, 77))
+        data = head + b"\xff" * (garbage - len(head)) + SYNC + long(1) + byte_string(event) + SYNC
+        assert salvaged(data, tmp_path)[0] == [77]
+
+
+def test_markers_without_end_are_given_up(tmp_path: Path) -> None:
+    times, damage = salvaged(container_file(versions.schema_json(6), []) + SYNC * 100_000, tmp_path)
+    assert times == []
+    assert len(damage) == limits.MAX_DAMAGED_BLOCKS + 1
+
+
 # -- joined
 
 
