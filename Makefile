@@ -65,19 +65,23 @@ lint: $(VENV)/.ready ## ruff, mypy, the layer check, and whether generated files
 	$(BIN)/sf-codegen --check $(SCHEMAS)
 	$(BIN)/sf-codegen --check $(CLASSES)
 	$(BIN)/python scripts/make_fixtures.py --check
+	$(BIN)/python scripts/make_traces.py --check
 
 codegen: $(VENV)/.ready ## write the schemas, their classes and the event tables anew
 	$(BIN)/python scripts/gen_scap_tables.py
 	$(BIN)/sf-codegen $(SCHEMAS)
 	$(BIN)/sf-codegen $(CLASSES)
 	$(BIN)/python -c 'import sftools.filter as f; print(f.fields_markdown(), end="")' > docs/filter.md
+	$(BIN)/python -c 'import sftools.sfql as s; print(s.sfql_markdown(), end="")' > docs/sfql.md
 
 fixtures: setup ## write tests/fixtures anew: captures from their scenarios, golden files from the captures
 	$(BIN)/python scripts/make_fixtures.py
 	$(BIN)/python scripts/golden.py
+	$(BIN)/python scripts/make_traces.py
 
-bench: setup ## time and memory of conversions, beside gzip -dc
+bench: setup ## time and memory: of conversions beside gzip -dc, of sysprint beside fastavro
 	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench_sysprint.py
 
 asan: $(VENV)/.ready ## compile with address and undefined-behaviour sanitizers, into build/asan
 	SFTOOLS_SANITIZE=1 SFTOOLS_REQUIRE_EXT=1 $(BIN)/python setup.py --quiet \

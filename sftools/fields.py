@@ -16,7 +16,7 @@ from typing import Any
 from sftools.avro.slots import SLOTS
 from sftools.errors import UsageError
 from sftools.reader.rows_cy import CONTAINER, FILE, HEADER, NEW_FILE, PARENT, POD, PROCESS, STATE, Row
-from sftools.schema.objtypes import BRANCHES
+from sftools.schema.objtypes import BRANCHES, LETTERS
 from sftools.schema.openflags import READ, WRITE, open_flag_names
 from sftools.schema.sysflow import Service
 from sftools.utils import getEnvStr, getIpIntStr, getOpFlags, getOpFlagsStr, getTimeStrIso8601, ip_text
@@ -36,12 +36,6 @@ class FieldType(Enum):
 
 
 TEXT, NUMBER, BOOL, TIME, ADDRESS, LIST = FieldType
-
-LETTERS = {
-    "SFHeader": "H", "Container": "C", "Process": "P", "File": "F", "ProcessEvent": "PE", "NetworkFlow": "NF",
-    "FileFlow": "FF", "FileEvent": "FE", "NetworkEvent": "NE", "ProcessFlow": "PF", "Pod": "POD", "K8sEvent": "KE",
-}  # fmt: skip
-"""The letters of the record types."""
 
 _LETTER_OF = [LETTERS[name] for name in BRANCHES]
 _K8S_EVENT, _NETWORK_FLOW, _NETWORK_EVENT, _FILE_FLOW, _FILE_EVENT = (
@@ -388,6 +382,7 @@ ALIASES = {
     "proc.pcmdline": "pproc.cmdline",
     "proc.aexe": "proc.aname",
     "proc.exepath": "proc.exe",
+    "proc.username": "proc.user",
     "proc.is_container_entry": "proc.entry",
     "thread.tid": "proc.tid",
     "user.name": "proc.user",
@@ -399,6 +394,7 @@ ALIASES = {
     "fd.filename": "file.name",
     "fd.directory": "file.directory",
     "fd.typechar": "file.type",
+    "file.typechar": "file.type",
     "fd.sip": "net.dip",
     "fd.cip": "net.sip",
     "fd.sport": "net.dport",

@@ -1,7 +1,8 @@
 """Falco's filter language over what a capture tells: text in, a predicate for the engine out. See docs/filter.md."""
 
-from sftools.filter.compiler import Predicate, compile_filter
-from sftools.filter.errors import FilterError
+from sftools.conditions.errors import FilterError
+from sftools.conditions.logic import Predicate
+from sftools.filter.compiler import compile_filter
 from sftools.filter.reference import fields_markdown, list_fields
 
 __all__ = ["FilterError", "Predicate", "compile_filter", "fields_markdown", "list_fields"]

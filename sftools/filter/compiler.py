@@ -3,66 +3,39 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from sftools.filter.errors import FilterError
+from sftools.conditions.errors import FilterError
+from sftools.conditions.logic import Predicate, conjunction, disjunction, negation
+from sftools.conditions.operators import Operator, Takes, Test
+from sftools.conditions.syntax import And, Check, Expression, Not, Or, Word
 from sftools.filter.fields import BY_NAME as FIELDS
 from sftools.filter.fields import Argument, Field, Getter
 from sftools.filter.globs import GlobError
 from sftools.filter.operators import BY_NAME as OPERATORS
-from sftools.filter.operators import Operator, Takes, Test
 from sftools.filter.parser import parse
-from sftools.filter.syntax import And, Check, Expression, Not, Word
 from sftools.filter.values import parse_text
 from sftools.limits import MAX_ANCESTORS
 from sftools.scap.event_table import EVENTS
 
-Predicate = Callable[[Any], bool]
-"""Called with the engine (EngineOptions.predicate): whether the current event's records are wanted."""
-
 
 def compile_filter(text: str) -> Predicate:
-    """The predicate of a filter in Falco's language. Raises FilterError, which names the place."""
+    """The predicate of a filter in Falco's language. Raises FilterError, which names the place.
+
+    It is called with the engine (EngineOptions.predicate): whether the current event's records are wanted.
+    """
     return _compile(parse(text), text)
 
 
 def _compile(tree: Expression, text: str) -> Predicate:
-    if isinstance(tree, Check):
-        return _check(tree, text)
     if isinstance(tree, Not):
-        operand = _compile(tree.operand, text)
-        return lambda engine: not operand(engine)
-    operands = tuple(_compile(operand, text) for operand in tree.operands)
-    return _all(operands) if isinstance(tree, And) else _any(operands)
-
-
-def _all(operands: Sequence[Predicate]) -> Predicate:
-    if len(operands) == 2:
-        first, second = operands
-        return lambda engine: first(engine) and second(engine)
-
-    def every(engine: Any) -> bool:
-        for operand in operands:  # noqa: SIM110 (all() with a generator takes twice the time)
-            if not operand(engine):
-                return False
-        return True
-
-    return every
-
-
-def _any(operands: Sequence[Predicate]) -> Predicate:
-    if len(operands) == 2:
-        first, second = operands
-        return lambda engine: first(engine) or second(engine)
-
-    def some(engine: Any) -> bool:
-        for operand in operands:  # noqa: SIM110
-            if operand(engine):
-                return True
-        return False
-
-    return some
+        return negation(_compile(tree.operand, text))
+    if isinstance(tree, And | Or):
+        operands = tuple(_compile(operand, text) for operand in tree.operands)
+        return conjunction(operands) if isinstance(tree, And) else disjunction(operands)
+    assert isinstance(tree, Check)  # the grammar has no references
+    return _check(tree, text)
 
 
 def _check(check: Check, text: str) -> Predicate:

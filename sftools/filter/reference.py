@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from sftools.conditions.operators import Takes
 from sftools.filter.fields import FIELDS, Argument, Field
-from sftools.filter.operators import OPERATORS, Takes
+from sftools.filter.operators import OPERATORS
 
 _INTRODUCTION = r"""# Filters
 

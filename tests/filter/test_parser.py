@@ -6,10 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sftools.filter.errors import FilterError
-from sftools.filter.operators import BY_NAME, OPERATORS, Takes
+from sftools.conditions.errors import FilterError
+from sftools.conditions.operators import Takes
+from sftools.conditions.syntax import And, Check, Expression, Not, Or, Word
+from sftools.filter.operators import BY_NAME, OPERATORS
 from sftools.filter.parser import BARE, parse
-from sftools.filter.syntax import And, Check, Expression, Not, Or, Word
 from sftools.limits import MAX_FILTER_CHARS, MAX_FILTER_DEPTH, MAX_FILTER_LIST
 
 

@@ -1,4 +1,4 @@
-"""The syntax tree of a filter. Places (`at`, characters from 0) do not count when trees are compared."""
+"""The syntax tree of a condition. Places (`at`, characters from 0) do not count when trees are compared."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ class Word:
 
     text: str
     at: int = attribute(default=0, compare=False)
+    quoted: bool = attribute(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`field[argument] operator values`: `exists` has no value, the list operators any number, the others one."""
+    """`field[argument] operator values`: `exists` has no value, the list operators any number, the others one.
+
+    several: the one value is any of a list in brackets.
+    """
 
     field: str
     argument: Word | None
@@ -25,6 +29,19 @@ class Check:
     values: tuple[Word, ...] = ()
     at: int = attribute(default=0, compare=False)
     operator_at: int = attribute(default=0, compare=False)
+    several: bool = False
+
+    @property
+    def depth(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A name that stands alone: a macro."""
+
+    name: str
+    at: int = attribute(default=0, compare=False)
 
     @property
     def depth(self) -> int:
@@ -58,7 +75,7 @@ class Or:
         object.__setattr__(self, "depth", _depth(self.operands))
 
 
-Expression = Check | Not | And | Or
+Expression = Check | Reference | Not | And | Or
 
 
 def _depth(operands: Iterable[Expression]) -> int:

@@ -1,7 +1,7 @@
 """The error shows the place."""
 
+from sftools.conditions.errors import FilterError, Source
 from sftools.errors import EXIT_USAGE
-from sftools.filter.errors import FilterError
 
 
 def test_one_line_and_a_picture() -> None:
@@ -20,3 +20,11 @@ def test_of_long_texts_the_part_around_the_place_is_shown() -> None:
     assert shown[caret.index("^") :].startswith("WRONG")
     assert "\n" not in str(error)
     assert len(str(error)) < 120
+
+
+def test_in_a_file_the_line_is_named_and_shown() -> None:
+    text = "- macro: a\n  condition: x.y = 1\n- list: b\n"
+    error = Source(text, "d.yaml", text.index("x.y"), text.index("\n-")).error("unknown field x.y", 0)
+    assert str(error) == "d.yaml:2: unknown field x.y: condition: x.y = 1"
+    assert error.picture() == "  condition: x.y = 1\n             ^"
+    assert error.line == 2
