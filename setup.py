@@ -22,6 +22,7 @@ COMPILED = [
     "sftools/engine/state_cy.py",
     "sftools/engine/threads_cy.py",
     "sftools/reader/rows_cy.py",
+    "sftools/render/columns_cy.py",
     "sftools/render/template_cy.py",
     "sftools/scap/events_cy.py",
 ]

@@ -18,12 +18,12 @@ from pathlib import Path
 LAYERS = (
     ("errors", "limits", "cython_standin"),
     ("schema", "source", "conditions"),
-    ("scap", "avro", "store", "utils"),
+    ("scap", "avro", "store", "utils", "objtypes"),
     ("engine", "reader", "inputs"),
     ("fields",),
     ("filter",),
     ("sfql",),
-    ("porter", "libsysflow", "render", "objtypes"),
+    ("porter", "libsysflow", "render"),
     ("formatter", "traces", "compat"),
     ("tools",),
 )
@@ -35,9 +35,11 @@ THIRD_PARTY = {
     "botocore": ("store",),
     "click": ("tools",),
     "fastavro": ("avro",),
-    "pandas": ("formatter", "traces"),
+    "minio": ("store",),
+    "pandas": ("render", "formatter", "traces"),
     "pyarrow": ("render", "formatter", "traces"),
     "rich": ("tools",),
+    "urllib3": ("store",),
 }
 
 _CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport\s+(.*)|cimport\s+([\w.]+))")

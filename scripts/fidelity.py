@@ -29,7 +29,6 @@ from sftools.libsysflow import convert  # noqa: E402
 from sftools.reader import Record, read_trace  # noqa: E402
 from sftools.scap import tables  # noqa: E402
 from sftools.scap.events_cy import EventCursor  # noqa: E402
-from sftools.scap.source import open_source  # noqa: E402
 from sftools.schema.opflags import (  # noqa: E402
     OP_ACCEPT,
     OP_CLONE,
@@ -53,6 +52,7 @@ from sftools.schema.sysflow import (  # noqa: E402
     SFHeader,
     SFObjectState,
 )
+from sftools.source import open_source  # noqa: E402
 
 TRACES = ROOT.parent / "shared" / "traces"
 DOCUMENT = ROOT / "docs" / "fidelity.md"

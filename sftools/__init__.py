@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sftools.libsysflow import convert
+    from sftools.traces import open
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "convert"]
+__all__ = ["__version__", "convert", "open"]
 
 
 def __getattr__(name: str) -> object:
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> object:
         from sftools.libsysflow import convert
 
         return convert
+    if name == "open":
+        from sftools.traces import open
+
+        return open
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

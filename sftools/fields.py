@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 from enum import Enum
 from typing import Any
@@ -17,9 +17,9 @@ from sftools.avro.slots import SLOTS
 from sftools.errors import UsageError
 from sftools.reader.rows_cy import CONTAINER, FILE, HEADER, NEW_FILE, PARENT, POD, PROCESS, STATE, Row
 from sftools.schema.objtypes import BRANCHES, LETTERS
-from sftools.schema.openflags import READ, WRITE, open_flag_names
+from sftools.schema.openflags import NAMES, READ, WRITE, open_flag_names
 from sftools.schema.sysflow import Service
-from sftools.utils import getEnvStr, getIpIntStr, getOpFlags, getOpFlagsStr, getTimeStrIso8601, ip_text
+from sftools.utils import getEnvStr, getIpIntStr, getOpFlags, getOpFlagsStr, getTimeStrIso8601, ip_text, second_text
 
 Getter = Callable[[Row], Any]
 
@@ -433,3 +433,71 @@ def choose(names: str, default: Sequence[str]) -> tuple[str, ...]:
             near = nearest(name)
             raise UsageError(f"no field {name!r}" + (f"; do you mean {near}?" if near else "; see --list"))
     return tuple(field.name for name in chosen if (field := known(name))) or tuple(default)
+
+
+# -- values in another form
+
+_TS = SLOTS["ts"]
+_EPOCH_TIMES = frozenset({"ts_uts", "endts_uts", "proc.createts", "pproc.createts"})
+
+
+def variants(fields: Sequence[Field], *, time: str | None = None, open_flags: str | None = None) -> list[Field]:
+    """The fields with their times and open flags in the form that is wanted; None: as they are.
+
+    time: "iso" (2018-07-16T21:32:16.370537340Z), "epoch" (nanoseconds), or "rel": for the times of records, seconds
+    since the first record that one of these fields is asked for. open_flags: "number", or "names": RDWR,CREAT,CLOEXEC.
+    """
+    get_time = {"iso": _exact, "rel": _Since().seconds}.get(time or "")
+    return [_variant(field, time, get_time, open_flags) for field in fields]
+
+
+def _variant(
+    field: Field, time: str | None, convert: Callable[[Row, int], Any] | None, open_flags: str | None
+) -> Field:
+    if open_flags == "names" and field.name == "file.openflags":
+        return replace(field, type=TEXT, get=_open_flags_text)
+    slot, get = field.slot, field.get
+    if time is None or (field.type is not TIME and field.name not in _EPOCH_TIMES) or (time == "rel" and slot < 0):
+        return field
+
+    def ns_of(row: Row) -> Any:
+        return row.number(slot) if slot >= 0 else get(row)
+
+    if convert is None:
+        return replace(field, type=NUMBER, get=ns_of)
+
+    def converted(row: Row) -> Any:
+        ns = ns_of(row)
+        return None if ns is None else convert(row, ns)
+
+    return replace(field, type=TIME if time == "iso" else NUMBER, get=converted, slot=-1)
+
+
+def _exact(row: Row, ns: int) -> str:
+    second, rest = divmod(ns, 1_000_000_000)
+    return f"{second_text(second)}.{rest:09}Z"
+
+
+class _Since:
+    """Seconds since the first record that is seen."""
+
+    def __init__(self) -> None:
+        self._start: int | None = None
+
+    def seconds(self, row: Row, ns: int) -> float:
+        if self._start is None:
+            start: int | None = row.number(_TS)
+            self._start = ns if start is None else start
+        return (ns - self._start) / 1_000_000_000
+
+
+def _open_flags_text(row: Row) -> str | None:
+    flags = row.number(_OPEN_FLAGS)
+    if flags is None:
+        return None
+    names = list(open_flag_names(flags))
+    if "RDWR" in names:
+        names = ["RDWR", *(name for name in names if name not in ("RDONLY", "WRONLY", "RDWR"))]
+    if unknown := flags >> len(NAMES) << len(NAMES):
+        names.append(f"{unknown:#x}")
+    return ",".join(names) or "NONE"

@@ -104,6 +104,9 @@ MAX_SCHEMA_NODES = 10_000
 # 80 kB.
 MAX_TRACE_BLOCK_BYTES = 64 * MIB
 
+# Sync markers without blocks between them, each of which looks like damage and starts a search.
+MAX_DAMAGED_BLOCKS = 1000
+
 # A record of millions of one-byte strings or tiny services: as Python objects they take a hundred times their bytes.
 MAX_RECORD_BYTES = 2 * MIB
 
@@ -112,6 +115,17 @@ MAX_RECORD_BYTES = 2 * MIB
 MAX_JOINED_FILE_BYTES = 384 * MIB
 MAX_JOINED_PROCESS_BYTES = 192 * MIB
 MAX_JOINED_CONTAINER_BYTES = 16 * MIB
+
+# Traces to be sorted that have ever new entities, which stay in memory when the records have gone to a file.
+MAX_SORT_ENTITY_BYTES = 384 * MIB
+
+# --tail with a number of billions, or a trace whose every row has other entities of a megabyte. Half a million usual
+# rows fit.
+MAX_TAIL_BYTES = 256 * MIB
+
+# A trace whose every row has another path of 64 KiB, or a pod with a megabyte of services: a batch of columns (Arrow,
+# Parquet) ends when it has taken so much. Those of usual traces take some MiB.
+MAX_BATCH_BYTES = 16 * MIB
 
 # S3
 

@@ -50,11 +50,8 @@ def getOpFlags(opFlags: int) -> set[str]:
 
 
 def getOpStr(opFlags: int) -> str:
-    """The name of an operation on processes or names: "EXEC", "RENAME". Raises KeyError for any other bitmap."""
-    name = opflags.NAMES.get(opFlags, "")
-    if name not in _FILE_OPS + _PROCESS_OPS:
-        raise KeyError(opFlags)
-    return name
+    """The names of a bitmap's operations with | between: "EXEC", "CLONE|EXIT", "OPEN|READ_RECV"; "" without any."""
+    return "|".join(opflags.op_names(opFlags))
 
 
 def getOpFlagsDict(opFlags: int) -> dict[str, bool]:

@@ -301,6 +301,30 @@ class Row:
         row.new_file_entity = self.new_file_entity
         return row
 
+    def packed(self) -> tuple:
+        """What restore() takes: index, the record's bytes, its entities, and what ancestors() looks them up in."""
+        entities = (
+            self.header_entity, self.pod_entity, self.container_entity, self.process_entity, self.parent_entity,
+            self.file_entity, self.new_file_entity,
+        )  # fmt: skip
+        return self.index, self.cursor.raw(), entities, self.tables
+
+    def restore(self, index, raw: bytes, entities: tuple, tables):
+        """Stand on a record that another row gave as packed(); its schema has to be the same.
+
+        tables: None where nobody will ask for the ancestors.
+        """
+        self.cursor.load(raw, 1)
+        self.cursor.advance()
+        self.branch = self.cursor.branch
+        self.index = index
+        self.made = None
+        self.header_entity, self.pod_entity, self.container_entity = entities[0], entities[1], entities[2]
+        self.process_entity, self.parent_entity = entities[3], entities[4]
+        self.file_entity, self.new_file_entity = entities[5], entities[6]
+        if tables is not None:
+            self.tables = tables
+
     def number(self, slot: cython.int):
         """A number of the record itself, by its slot (sftools.avro.slots); None where it has none."""
         return self.cursor.number(slot)

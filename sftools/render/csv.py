@@ -14,10 +14,10 @@ _QUOTED = re.compile(r'[,"\r\n]')
 _FORMULA = ("=", "+", "@", "\t", "\r")
 
 
-def csv_writer(file: BinaryIO, fields: Sequence[Field]) -> Template:
+def csv_writer(file: BinaryIO, fields: Sequence[Field], *, header: bool = True) -> Template:
     """A writer of CSV. What a row has none of is empty; booleans are True and False, lists as Python writes them.
 
-    A text that begins like a formula gets a ' in front, as a trace may be hostile.
+    header: whether the names come first. A text that begins like a formula gets a ' in front: a trace may be hostile.
     """
     # One empty cell would be an empty line, which readers pass over.
     empty = b'""' if len(fields) == 1 else b""
@@ -28,7 +28,7 @@ def csv_writer(file: BinaryIO, fields: Sequence[Field]) -> Template:
         return _text(str(value)).encode() if isinstance(value, list | tuple | dict) else str(value).encode()
 
     parts = [(b"," if i else b"", field) for i, field in enumerate(fields)]
-    first = ",".join(field.name for field in fields).encode() + b"\r\n"
+    first = ",".join(field.name for field in fields).encode() + b"\r\n" if header else b""
     return Template(file, parts, b"\r\n", encode, lambda field: empty, b"", first)
 
 

@@ -24,6 +24,7 @@ cdef class Template:
     cdef bytes quote
     cdef object plan
     cdef list programs
+    cdef dict by_plan
     cdef bytearray room
     cdef char* base
     cdef Py_ssize_t capacity

@@ -35,6 +35,10 @@ _CALL = cython.declare(cython.int, 4)
 # Texts by number are kept up to so many: a hostile trace has another bitmap in each record.
 _MAX_KEPT = cython.declare(cython.int, 4096)
 
+# Schemas whose programs are kept, and texts that are kept with an entity: one for each piece of these programs.
+_MAX_PLANS = cython.declare(cython.int, 64)
+_MAX_TEXTS = cython.declare(cython.int, 4096)
+
 
 @cython.cclass
 class Piece:
@@ -78,6 +82,7 @@ class Template:
         self.capacity = 2 * CHUNK
         self._rebase()
         self.second_text = b""
+        self.by_plan = {}
         self.put(first)
 
     def _rebase(self):
@@ -94,7 +99,12 @@ class Template:
         program: list
         if row.plan is not self.plan:
             self.plan = row.plan
-            self.programs = [None] * 64
+            self.programs = self.by_plan.get(row.plan)  # sorted rows go from one schema to another and back
+            if self.programs is None:
+                if len(self.by_plan) >= _MAX_PLANS:
+                    self.by_plan.clear()
+                self.programs = [None] * 64
+                self.by_plan[row.plan] = self.programs
         if self.programs[row.branch] is None:
             self.programs[row.branch] = self._compile(row.branch)
         program = self.programs[row.branch]
@@ -148,6 +158,8 @@ class Template:
                 texts.append(before)
                 texts.append(self.missing(field) if value is None else self.encode(value))
             text = b"".join(texts)
+            if len(kept) >= _MAX_TEXTS:
+                kept.clear()
             kept[piece] = text
         return text
 

@@ -15,7 +15,7 @@ IPv6: TypeAlias = bytes
 """An IPv6 address: its 16 bytes in network order. sysflow.type.IPv6, 16 bytes."""
 
 
-class ContainerType(enum.Enum):
+class ContainerType(enum.StrEnum):
     """The runtime that made a container. sysflow.type.ContainerType: the values are the Avro symbols."""
 
     CT_DOCKER = "CT_DOCKER"
@@ -30,7 +30,7 @@ class ContainerType(enum.Enum):
     CT_BPM = "CT_BPM"
 
 
-class SFObjectState(enum.Enum):
+class SFObjectState(enum.StrEnum):
     """What made the collector write an entity. sysflow.type.SFObjectState: the values are the Avro symbols."""
 
     CREATED = "CREATED"
@@ -38,7 +38,7 @@ class SFObjectState(enum.Enum):
     REUP = "REUP"
 
 
-class K8sAction(enum.Enum):
+class K8sAction(enum.StrEnum):
     """What happened to a component. sysflow.type.K8sAction: the values are the Avro symbols."""
 
     K8S_COMPONENT_ADDED = "K8S_COMPONENT_ADDED"
@@ -49,7 +49,7 @@ class K8sAction(enum.Enum):
     K8S_COMPONENT_UNKNOWN = "K8S_COMPONENT_UNKNOWN"
 
 
-class K8sComponent(enum.Enum):
+class K8sComponent(enum.StrEnum):
     """A kind of component. sysflow.type.K8sComponent: the values are the Avro symbols."""
 
     K8S_NODES = "K8S_NODES"

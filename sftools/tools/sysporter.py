@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -22,13 +18,12 @@ from sftools.engine.options import FLOW, MODES, READ_ALL, READ_SELECTED, EngineO
 from sftools.errors import EXIT_DAMAGED, EXIT_OK, SftoolsError, UsageError
 from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, port, port_each, trace_name
 from sftools.schema.versions import LATEST, VERSIONS, schema_json
+from sftools.tools.terminal import Progress, ended_by_signals, say
 
 NAME = "sysporter"
 _DRIVERS = ("ebpf", "ebpf-core", "kmod")
 # Lines of damage that are shown; --stats counts them all.
 _SHOWN = 5
-_REDRAW_SECONDS = 0.2
-_BAR = 24
 
 
 def _list_fields(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -179,7 +174,7 @@ def main(context: click.Context, /, **given: Any) -> None:
     Exit status: 0 done, 1 an error, 2 wrong usage, 3 an input is damaged and what is sound of it was converted.
     """
     try:
-        with _signals():
+        with ended_by_signals():
             status = _run(context, given)
     except SftoolsError as error:
         _say(str(error))
@@ -226,7 +221,7 @@ def _run(context: click.Context, given: dict[str, Any]) -> int:
     def container(out: Any) -> ContainerWriter:
         return ContainerWriter(out, schema, codec)
 
-    progress = None if given["quiet"] or not sys.stderr.isatty() else _Progress()
+    progress = None if given["quiet"] or not sys.stderr.isatty() else Progress("events")
     total, status = Stats(), EXIT_OK
     began = time.perf_counter()
     directory = write if write and (write.endswith("/") or os.path.isdir(write)) else None
@@ -246,7 +241,8 @@ def _run(context: click.Context, given: dict[str, Any]) -> int:
                 total.add(outcome.stats)
             else:
                 assert outcome.error is not None
-                _clear(progress)
+                if progress:
+                    progress.clear()
                 _say(str(outcome.error))
                 status = outcome.error.exit_code
     else:
@@ -254,7 +250,8 @@ def _run(context: click.Context, given: dict[str, Any]) -> int:
             raise UsageError("--jobs needs a trace for each input: -w DIR/ without -G and -u")
         total = port(inputs, _output(write, socket, directory, rotate, container, force), options, progress)
     total.seconds = time.perf_counter() - began
-    _clear(progress)
+    if progress:
+        progress.clear()
     _report(total, given)
     return status or (EXIT_DAMAGED if total.damaged else EXIT_OK)
 
@@ -305,62 +302,7 @@ def _on_command_line(context: click.Context, letter: str) -> bool:
 
 
 def _say(line: str) -> None:
-    click.echo(f"{NAME}: {_printable(line)}", err=True)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """SIGINT and SIGTERM end the conversion, which leaves nothing that is not complete; the exit status is 128 + N."""
-
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)  # once is enough: cleaning up is not interrupted
-        raise SystemExit(128 + number)
-
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            before[number] = signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _Progress:
-    """A line on the terminal, drawn over at most some times a second."""
-
-    def __init__(self) -> None:
-        self._began = self._drawn = time.monotonic()
-        self.shown = False
-
-    def __call__(self, name: str, consumed: int, size: int | None, events: int) -> None:
-        now = time.monotonic()
-        if now - self._drawn < _REDRAW_SECONDS:
-            return
-        self._drawn = now
-        self.shown = True
-        rate = events / (now - self._began) / 1e6
-        text = f" {events / 1e6:.1f} M events, {rate:.1f} M/s"
-        if size:
-            part = min(consumed / size, 1)
-            text = f" [{'#' * int(part * _BAR):<{_BAR}}] {part:4.0%}" + text
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
-        line = _printable(os.path.basename(name)) + text
-        sys.stderr.write(f"\r{line[1 - columns :]}\033[K")
-        sys.stderr.flush()
-
-
-def _printable(text: str) -> str:
-    """On one line, whatever bytes a file's name has."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def _clear(progress: _Progress | None) -> None:
-    if progress is not None and progress.shown:
-        sys.stderr.write("\r\033[K")
-        progress.shown = False
+    say(NAME, line)
 
 
 def _report(stats: Stats, given: dict[str, Any]) -> None:

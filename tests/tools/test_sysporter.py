@@ -581,7 +581,8 @@ def test_cut_anywhere(pack):
 
 
 def test_progress_on_a_terminal_only():
-    code = "import sftools.porter as p, sftools.tools.sysporter as s; p._SLICE = 5; s._REDRAW_SECONDS = 0; s.main()"
+    code = "import sftools.porter as p, sftools.tools.terminal as t, sftools.tools.sysporter as s\n"
+    code += "p._SLICE = 5; t.QUIET_SECONDS = t.REDRAW_SECONDS = 0; s.main()"
     command = [sys.executable, "-c", code, "-r", "x.scap", "-w", "x.sf", "--force"]
     assert subprocess.run(command, capture_output=True, check=True).stderr == b""
     for more, pattern in (

@@ -1,4 +1,4 @@
-"""A Protocol to a Python module: a dataclass with slots per record, an Enum per enum, an alias of bytes per fixed.
+"""A Protocol to a Python module: a dataclass with slots per record, a StrEnum per enum, an alias of bytes per fixed.
 
 The module needs only the standard library and stands as ruff (line length 120) and mypy --strict want it. Arguments of
 a class come in the order of the schema. Python allows a default only where all later fields have one; where the schema
@@ -111,7 +111,7 @@ class _Module:
         for named in self.enums:
             name = self.names[named.name]
             yield from ("", "")
-            yield f"class {name}(enum.Enum):"
+            yield f"class {name}(enum.StrEnum):"
             default = f" An unknown symbol is read as {named.default}." if named.default else ""
             doc = _sentence(named.doc, f"{named.name}: the values are the Avro symbols.{default}")
             yield from _docstring(doc, "    ")
@@ -293,8 +293,8 @@ class _Module:
 
 
 def _members(named: Enum) -> dict[str, str]:
-    """Member by symbol: the symbol, but for what an Enum cannot have."""
-    taken = {"mro", "name", "value", "I", "O", "l"}
+    """Member by symbol: the symbol, but for what a StrEnum cannot have, such as the names of str's methods."""
+    taken = {"mro", "name", "value", "I", "O", "l", *dir(str)}
     return {symbol: _free(f"avro{symbol}" if symbol.startswith("_") else symbol, taken) for symbol in named.symbols}
 
 

@@ -79,6 +79,15 @@ def test_errors_can_be_raised(module: Compile) -> None:
     assert (caught.value.why, caught.value.message, caught.value.args_) == ("a", "b", "")
 
 
+def test_an_enum_s_members_are_their_symbols(module: Compile) -> None:
+    made = module("protocol P { enum E { A, title } record R { union { string, E } e; } }")
+    assert made.E.A == "A"
+    assert f"{made.E.A:>3}" == "  A"
+    assert {made.E("title"): 1}["title"] == 1
+    assert made.E.title_.title() == "Title"
+    assert made.R(made.E.A).to_avro() == made.R("A").to_avro() == {"e": "A"}
+
+
 def test_names_that_python_has_get_an_underscore(module: Compile) -> None:
     made = module(
         """protocol P {
@@ -152,7 +161,7 @@ TORTURE = r'''/** "quoted" doc with \ backslash and """ triple "quote" */
 @namespace("x.y")
 protocol P {
   /** "starts" and ends "quoted" */
-  enum class { None, mro, _x, l, O }
+  enum class { None, mro, _x, l, O, title, isascii }
   enum Empty {}
   fixed str(4);
   /**

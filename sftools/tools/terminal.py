@@ -1,0 +1,82 @@
+"""What the commands say on standard error, and how they end: messages on one line, the progress bar, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+# Work that is done sooner shows no bar.
+QUIET_SECONDS = 1.0
+REDRAW_SECONDS = 0.2
+_BAR = 24
+
+
+def printable(text: str) -> str:
+    """On one line, whatever bytes a file's name has."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def say(tool: str, line: str) -> None:
+    """A message of a command."""
+    click.echo(f"{tool}: {printable(line)}", err=True)
+
+
+class Progress:
+    """A line on the terminal, drawn over at most some times a second. unit: what is counted."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._began = self._drawn = time.monotonic()
+        self._shown = False
+
+    def __call__(self, name: str, consumed: int, size: int | None, count: int) -> None:
+        """name: of the input. consumed, size: bytes of it read and in all (None for a pipe). count: of units so far."""
+        now = time.monotonic()
+        if now - self._began < QUIET_SECONDS or now - self._drawn < REDRAW_SECONDS:
+            return
+        self._drawn = now
+        self._shown = True
+        rate = count / (now - self._began) / 1e6
+        text = f" {count / 1e6:.1f} M {self._unit}, {rate:.1f} M/s"
+        if size:
+            part = min(consumed / size, 1)
+            text = f" [{'#' * int(part * _BAR):<{_BAR}}] {part:4.0%}" + text
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+        line = printable(os.path.basename(name)) + text
+        sys.stderr.write(f"\r{line[1 - columns :]}\033[K")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+            self._shown = False
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM end the work, which leaves nothing that is not complete; the exit status is 128 + N."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # once is enough: cleaning up is not interrupted
+        raise SystemExit(128 + number)
+
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
