@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 
 from sftools.libsysflow import SysFlowConfig, SysFlowDriver, SysFlowException
-from sftools.render.rows import ip_text, time_text
-from sftools.render.table import printable
+from sftools.render.text import printable
 from sftools.schema.opflags import OP_ACCEPT, OP_CONNECT, OP_EXEC
 from sftools.schema.sysflow import Container, File, NetworkFlow, Process, ProcessEvent, SFHeader
+from sftools.utils import getTimeStrIso8601, ip_text
 
 
 def show(
@@ -26,12 +26,12 @@ def show(
     where = container.name if container else header.exporter
     who = f"{process.oid.hpid} {process.userName} {process.exe} {process.exeArgs}" if process else "?"
     if isinstance(record, ProcessEvent) and record.opFlags & OP_EXEC:
-        print(time_text(record.ts), printable(f"{where}: exec {who}"))
+        print(getTimeStrIso8601(record.ts), printable(f"{where}: exec {who}"))
     elif isinstance(record, NetworkFlow) and record.opFlags & (OP_CONNECT | OP_ACCEPT):
         client = f"{ip_text(record.sip, record.sip6)} port {record.sport}"
         server = f"{ip_text(record.dip, record.dip6)} port {record.dport}"
         what = "connect" if record.opFlags & OP_CONNECT else "accept"
-        print(time_text(record.ts), printable(f"{where}: {what} {client} -> {server} by {who}"))
+        print(getTimeStrIso8601(record.ts), printable(f"{where}: {what} {client} -> {server} by {who}"))
 
 
 def main() -> int:

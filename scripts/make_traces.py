@@ -127,7 +127,8 @@ EVERY_TYPE: list[Record] = [
 # Texts that break terminals, tables, CSV and JSON; a comma in an operand; U+EFE9 is the byte E9 that was no UTF-8.
 NASTY = [
     "\x1b[31mred\x1b[0m\x07", "two\nlines\r\n\ttab", "a|b|c", '"quoted", with a comma', "=cmd|' /C calc'!A0", "+1",
-    "@x",     "\u4f60\u597d\u4e16\u754c", "e\u0301\u200b\u202egnp.exe", "caf\uefe9", "\x00nul", " blanks ", "'", "-flag", "\\n",
+    "@x",
+    "\u4f60\u597d\u4e16\u754c", "e\u0301\u200b\u202egnp.exe", "caf\uefe9", "\x00nul", " blanks ", "'", "-flag", "\\n",
     "long/" + "x" * 300,
 ]  # fmt: skip
 

@@ -76,9 +76,7 @@ def getTimeStrIso8601(ts: int) -> str:
     """
     fraction, seconds = math.modf(ts / 1e9)
     micros = round(fraction * 1e6)
-    return second_text(int(seconds) + micros // 1_000_000) + (
-        f".{micros % 1_000_000:06}" if micros % 1_000_000 else ""
-    )
+    return second_text(int(seconds) + micros // 1_000_000) + (f".{micros % 1_000_000:06}" if micros % 1_000_000 else "")
 
 
 @lru_cache(64)

@@ -21,6 +21,11 @@ _ENUM = cython.declare(cython.int, plans.OP_ENUM)
 _UNION = cython.declare(cython.int, plans.OP_UNION)
 _MAP = cython.declare(cython.int, plans.OP_MAP)
 
+_FROM_NUMBER = cython.declare(cython.int, plans.FROM_NUMBER)
+_FROM_SPAN = cython.declare(cython.int, plans.FROM_SPAN)
+_FROM_OID = cython.declare(cython.int, plans.FROM_OID)
+_FROM_EMPTY = cython.declare(cython.int, plans.FROM_EMPTY)
+
 _SLOTS = cython.declare(cython.int, len(SLOTS))
 _NUMBERS = cython.declare(cython.int, len(NUMBERS))
 _ROOM = 40  # as in the .pxd
@@ -114,6 +119,7 @@ class RecordCursor:
         i: cython.Py_ssize_t
         count: cython.longlong
         number: cython.longlong
+        start: cython.Py_ssize_t
         while pc < stop:
             op = self.code[pc]
             if op == _LONG:
@@ -167,6 +173,7 @@ class RecordCursor:
                     i += self.code[pc + slot]
                 pc = i
             else:
+                start = self.pos
                 while True:
                     count = self.varint()
                     if self.fault:
@@ -188,10 +195,15 @@ class RecordCursor:
                             if self.fault:
                                 return False
                             self.pos += number
-                        if not self.run(pc + 2, pc + 2 + self.code[pc + 1]):
+                        if not self.run(pc + 3, pc + 3 + self.code[pc + 2]):
                             return False
                         count -= 1
-                pc += 2 + self.code[pc + 1]
+                slot = self.code[pc + 1]
+                if slot >= 0:
+                    self.value[slot] = start
+                    self.size[slot] = self.pos - start
+                    self.present |= cython.cast(cython.ulonglong, 1) << slot
+                pc += 3 + self.code[pc + 2]
         return True
 
     def varint(self):
@@ -260,7 +272,26 @@ class RecordCursor:
 
     def typed(self):
         """The record as an object of sftools.schema.sysflow. Raises DecodeError."""
-        return self.plan.typed(self.raw())
+        kind: cython.int
+        slot: cython.int
+        shape = self.plan.shapes.get(self.branch)
+        if shape is None:
+            return self.plan.typed(self.raw())
+        values: list = []
+        for kind, slot, second, more in shape[1]:
+            if kind == _FROM_NUMBER:
+                values.append(self.value[slot])
+            elif kind == _FROM_SPAN:
+                values.append(self.span(slot))
+            elif kind == _FROM_OID:
+                values.append(more(self.value[slot], self.number(second)))
+            elif kind == _FROM_EMPTY:
+                if self.size[slot] != 1:
+                    return self.plan.typed(self.raw())
+                values.append([])
+            else:
+                values.append(more())
+        return shape[0](*values)
 
 
 if not cython.compiled:

@@ -17,12 +17,13 @@ from fastavro.schema import SchemaParseException
 
 import sftools.avro.text  # noqa: F401 - registers the error handler _UNICODE
 from sftools import limits
-from sftools.avro.slots import SLOTS
+from sftools.avro.slots import NUMBERS, SLOTS
 from sftools.errors import SftoolsError
 from sftools.schema import sysflow, versions
 from sftools.schema.canonical import canonical_form
 from sftools.schema.objtypes import BRANCHES
 from sftools.schema.sysflow import (
+    OID,
     Container,
     File,
     FileEvent,
@@ -57,8 +58,15 @@ OP_BYTES = 1  # slot; a length and so many bytes
 OP_FIXED = 2  # slot, size
 OP_ENUM = 3  # number of symbols
 OP_UNION = 4  # number of branches, length of each one's program; then these
-OP_ARRAY = 5  # length of the item's program; then that
+OP_ARRAY = 5  # slot, length of the item's program; then that
 OP_MAP = 6  # the same for its values
+
+# Where a field of an object comes from, of a record whose slots suffice.
+FROM_NUMBER = 0  # slot
+FROM_SPAN = 1  # slot; None where it is not there
+FROM_OID = 2  # slots of createTS and hpid; then the class OID
+FROM_DEFAULT = 3  # 0, 0; then what makes it
+FROM_EMPTY = 4  # slot; an array, if it is empty
 
 
 class DecodeError(ValueError):
@@ -72,6 +80,7 @@ class Plan:
     branches: for each branch of the schema's union, the number that objtypes.BRANCHES gives its record type.
     lacks: fields of records of the newest schema that this one has not, such as "Process.entry".
     slots: the slots that a record type has in this schema, by that number.
+    shapes: by that number the class of a record type and where its fields come from, if slots suffice.
     program, starts: the program of branch i is program[starts[i] : starts[i + 1]].
     Raises SftoolsError where the schema is not one of SysFlow records, or harmful.
     """
@@ -85,6 +94,7 @@ class Plan:
         self.program: list[int] = []
         self.starts = [0]
         self.slots: dict[int, frozenset[int]] = {}
+        self.shapes: dict[int, Shape] = {}
         lacks: set[str] = set()
         self._make: list[Callable[[Any], Record]] = []
         for branch in theirs:
@@ -99,6 +109,8 @@ class Plan:
             slots: set[int] = set()
             self.program += _program(branch, "", slots)
             self.slots[BRANCHES[short]] = frozenset(slots)
+            if shape := _shape(branch, ours[name]):
+                self.shapes[BRANCHES[short]] = shape
             self.starts.append(len(self.program))
         self.lacks = frozenset(lacks)
         try:
@@ -116,12 +128,39 @@ class Plan:
             raise DecodeError(f"{type(error).__name__} {error}".strip()) from None
 
 
+Shape: TypeAlias = tuple[type[Record], list[tuple[int, int, int, Any]]]
+
+
+def _shape(theirs: Any, ours: Any) -> Shape | None:
+    """How an object of a record type is made of slots alone: its class and the FROM_... of its fields; None if not."""
+    their_types = {field["name"]: field["type"] for field in theirs["fields"]}
+    fields: list[tuple[int, int, int, Any]] = []
+    for field in ours["fields"]:
+        name = field["name"]
+        slot = SLOTS.get(name, -1)
+        if name not in their_types:
+            fields.append((FROM_DEFAULT, 0, 0, _default_of(ours["name"], name, field["type"])))
+            continue
+        kind = _kind(their_types[name][-1] if isinstance(their_types[name], list) else their_types[name])
+        if kind in _INTEGERS and slot >= 0 and isinstance(their_types[name], str):
+            fields.append((FROM_NUMBER, slot, 0, None))
+        elif kind == "fixed" and slot >= 0:
+            fields.append((FROM_SPAN, slot, 0, None))
+        elif kind == "record" and f"{name}.hpid" in SLOTS and isinstance(their_types[name], dict):
+            fields.append((FROM_OID, SLOTS[f"{name}.createTS"], SLOTS[f"{name}.hpid"], OID))
+        elif kind == "array" and slot >= 0:
+            fields.append((FROM_EMPTY, slot, 0, None))
+        else:
+            return None
+    return getattr(sysflow, ours["name"].rpartition(".")[2]), fields
+
+
 def _program(schema: Any, path: str | None, slots: set[int]) -> list[int]:
     """The program of an unfolded schema. path: the field's Avro name from the record on; None inside arrays and maps.
 
     slots: gets those that it fills.
     """
-    slot = -1 if path is None else SLOTS.get(path, -1)
+    slot = SLOTS[path] if path in SLOTS and _fits(path, schema) else -1
     if isinstance(schema, list):
         bodies = [_program(branch, path, slots) for branch in schema]
         return [OP_UNION, len(bodies), *map(len, bodies), *(code for body in bodies for code in body)]
@@ -134,8 +173,10 @@ def _program(schema: Any, path: str | None, slots: set[int]) -> list[int]:
             for code in _program(field["type"], None if path is None else prefix + field["name"], slots)
         ]
     if kind in ("array", "map"):
+        if slot >= 0:
+            slots.add(slot)
         body = _program(schema["items" if kind == "array" else "values"], None, slots)
-        return [OP_ARRAY if kind == "array" else OP_MAP, len(body), *body]
+        return [OP_ARRAY if kind == "array" else OP_MAP, slot, len(body), *body]
     if kind in _FIXED:
         return [OP_FIXED, -1, _FIXED[kind]] if _FIXED[kind] else []
     if kind == "enum":
@@ -145,6 +186,16 @@ def _program(schema: Any, path: str | None, slots: set[int]) -> list[int]:
     if kind == "fixed":
         return [OP_FIXED, slot, schema["size"]]
     return [OP_LONG if kind in _INTEGERS else OP_BYTES, slot]
+
+
+def _fits(path: str, schema: Any) -> bool:
+    """Whether a type is what the slot of a field means: a record type may have a field of that name with another one."""
+    kind = _kind(schema)
+    if path in NUMBERS:
+        return kind in _INTEGERS
+    if path in ("sip6", "dip6"):
+        return kind == "fixed" and bool(schema["size"] == 16)
+    return kind == "array" if path == "args" else kind in ("fixed", "bytes", "string")
 
 
 def _our_schema() -> str:

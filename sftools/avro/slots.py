@@ -12,7 +12,7 @@ NUMBERS = (
     "numThreadsCloned", "numThreadsExited", "numCloneErrors",
     "procOID.hpid", "procOID.createTS", "oid.hpid", "oid.createTS", "poid.hpid", "poid.createTS",
 )  # fmt: skip
-SPANS = ("oid", "fileOID", "newFileOID", "sip6", "dip6", "id", "containerId", "podId")
-"""Strings and fixed values."""
+SPANS = ("oid", "fileOID", "newFileOID", "sip6", "dip6", "id", "containerId", "podId", "args")
+"""Strings and fixed values; the encoded items of an array."""
 
 SLOTS = {name: slot for slot, name in enumerate(NUMBERS + SPANS)}

@@ -242,7 +242,7 @@ class Template:
     def put_number(self, value):
         if not cython.compiled:
             return self.put(b"%d" % value)
-        digits: cython.char[24]
+        digits = cython.declare(cython.char[24])
         at: cython.int = 24
         rest: cython.ulonglong
         if self.capacity - self.size < _ROOM:
@@ -267,7 +267,7 @@ class Template:
         """As getTimeStrIso8601, whose arithmetic this is."""
         if not cython.compiled:
             return self.put(self.quote + getTimeStrIso8601(ns).encode() + self.quote)
-        whole: cython.double
+        whole = cython.declare(cython.double)
         fraction: cython.double = modf(cython.cast(cython.double, ns) / 1e9, cython.address(whole))
         micros: cython.longlong = cython.cast(cython.longlong, rint(fraction * 1e6))
         second: cython.longlong = cython.cast(cython.longlong, whole)

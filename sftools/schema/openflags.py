@@ -4,7 +4,7 @@ from __future__ import annotations
 
 NAMES = (
     "RDONLY", "WRONLY", "CREAT", "APPEND", "DSYNC", "EXCL", "NONBLOCK", "SYNC", "TRUNC", "DIRECT", "DIRECTORY",
-    "LARGEFILE", "CLOEXEC", "TMPFILE",
+    "LARGEFILE", "CLOEXEC", "TMPFILE", "F_CREATED",
 )  # fmt: skip
 """Name by bit, lowest first."""
 

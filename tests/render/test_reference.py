@@ -1,4 +1,4 @@
-"""The existing sysprint's output of real and made-up traces (../shared): ours is the same, but for its listed defects."""
+"""The existing sysprint's output of real and made-up traces (../shared): ours is the same, but for listed defects."""
 
 from __future__ import annotations
 
