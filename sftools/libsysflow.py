@@ -90,6 +90,12 @@ def convert(
         blocks.clear()
 
     def records() -> Generator[Record, None, None]:
+        try:
+            yield from read()
+        finally:
+            engine.close()
+
+    def read() -> Iterator[Record]:
         damage: InputError | None = None
         for name in names:
             with open_source(os.fspath(name)) as source:

@@ -49,11 +49,15 @@ MAX_INTERFACES = 1024
 # Names of users, groups, sockets and memfds of 64 KiB each, in tables of many. sun_path has 108 bytes, a memfd 249.
 MAX_NAME_BYTES = 256
 
-# Pods whose labels are megabytes.
-MAX_LABELS_BYTES = 64 * KIB
+# Pods whose labels are megabytes, or thousands of two bytes, which take as much as longer ones. Kubernetes allows 316
+# bytes a label.
+MAX_LABELS_BYTES = 16 * KIB
 
 # Exits without end in one second of capture time: exited processes are remembered for that long, but no more of them.
 MAX_EXITED = 8192
+
+# The same with 64 KiB of environment, arguments and path each.
+MAX_EXITED_BYTES = 16 * MIB
 
 # A process that opens fd after fd and never closes one; also fds of absurd number. Linux's default hard limit is lower.
 MAX_FDS_PER_PROCESS = 65_536
@@ -81,6 +85,12 @@ MAX_FLOWS_PER_FD = 1024
 # Flows that never close. The oldest is exported, as after 30 s, and dropped. A path counts as one more for each 256
 # bytes of it.
 MAX_FLOWS = 262_144
+
+# Intervals of -G: a clock that goes back and forth begins an output file with every second event.
+MAX_CLOCK_RETURNS = 100
+
+# Intervals past what 64 bits of nanoseconds can be added to. Ten years.
+MAX_ROTATE_SECONDS = 315_360_000
 
 # Avro IDL
 

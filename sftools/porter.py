@@ -156,6 +156,8 @@ def port(inputs: Sequence[str], output: Output, options: PorterOptions, progress
     except BaseException:
         output.abandon()
         raise
+    finally:
+        engine.close()
     stats.records = {name: encoder.counts[i] for name, i in branches(options.schema).items() if encoder.counts[i]}
     stats.bytes_out = output.bytes_written
     stats.paths = list(output.paths)

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
-from sftools.limits import MAX_CONTAINERS, MAX_LABELS_BYTES
+from sftools.limits import MAX_CONTAINERS, MAX_LABELS_BYTES, MAX_NAME_BYTES
 
 CT_DOCKER, CT_LXC, CT_LIBVIRT_LXC, CT_MESOS, CT_RKT, CT_CUSTOM, CT_CRI, CT_CONTAINERD, CT_CRIO, CT_BPM = range(10)
 
 # Ids of 64 hexadecimal digits are shortened to 12, as docker ps does.
 _ID = rb"([0-9a-f]{12})[0-9a-f]{52}"
 _LAYOUTS: tuple[tuple[re.Pattern[bytes], int], ...] = (
-    (re.compile(rb"/(?:crio|cri-o)-(?:conmon-)?" + _ID + rb"(?:\.scope)?(?:/.*)?\Z"), CT_CRIO),
+    (re.compile(rb"/(?:crio|cri-o)-(?:conmon-)?" + _ID + rb"(?:\.scope)?(?:/|\Z)"), CT_CRIO),
     (re.compile(rb"[:/]cri-containerd[:-]" + _ID + rb"(?:\.scope)?\Z"), CT_CONTAINERD),
-    (re.compile(rb"/libpod-(?:conmon-)?" + _ID + rb"(?:\.scope)?(?:/.*)?\Z"), CT_CUSTOM),
-    (re.compile(rb"/docker-" + _ID + rb"\.scope(?:/.*)?\Z"), CT_DOCKER),
+    (re.compile(rb"/libpod-(?:conmon-)?" + _ID + rb"(?:\.scope)?(?:/|\Z)"), CT_CUSTOM),
+    (re.compile(rb"/docker-" + _ID + rb"\.scope(?:/|\Z)"), CT_DOCKER),
     (re.compile(rb"/" + _ID + rb"\Z"), CT_DOCKER),
     (re.compile(rb"/lxc(?:\.payload)?[/.]([^/]+)"), CT_LXC),
     (re.compile(rb"/([^/]+)\.libvirt-lxc(?:/|\Z)"), CT_LIBVIRT_LXC),
@@ -69,7 +69,7 @@ class CgroupIds:
 def _match(path: bytes) -> tuple[bytes, int] | None:
     for layout, kind in _LAYOUTS:
         if found := layout.search(path):
-            return found[1], kind
+            return found[1][:MAX_NAME_BYTES], kind
     return None
 
 
@@ -98,8 +98,16 @@ class ContainerFacts:
     pod: PodFacts | None = None
 
 
+# What a label takes in memory beside its text.
+_LABEL_OVERHEAD = 100
+
+
 def _text(value: Any) -> bytes:
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else b""
+
+
+def _name(value: Any) -> bytes:
+    return _text(value)[:MAX_NAME_BYTES]
 
 
 def _number(value: Any) -> int:
@@ -135,10 +143,10 @@ def from_json(raw: bytes) -> ContainerFacts | None:
     if not isinstance(doc, dict) or not _text(doc.get("id")):
         return None
     return ContainerFacts(
-        id=_text(doc["id"]),
-        name=_text(doc.get("name")),
-        image=_text(doc.get("image")) + b":" + _text(doc.get("imagetag")),
-        imageid=_text(doc.get("imageid")),
+        id=_name(doc["id"]),
+        name=_name(doc.get("name")),
+        image=_name(doc.get("image")) + b":" + _name(doc.get("imagetag")),
+        imageid=_name(doc.get("imageid")),
         type=_type(doc.get("type")),
         privileged=doc.get("privileged") is True,
         pod=_pod(doc),
@@ -149,7 +157,7 @@ def _pod(doc: dict[str, Any]) -> PodFacts | None:
     labels = doc.get("labels")
     if not isinstance(labels, dict):
         return None
-    name, uid = _text(labels.get("io.kubernetes.pod.name")), _text(labels.get("io.kubernetes.pod.uid"))
+    name, uid = _name(labels.get("io.kubernetes.pod.name")), _name(labels.get("io.kubernetes.pod.uid"))
     if not name and not uid:
         return None
     own = doc.get("pod_sandbox_labels")
@@ -161,7 +169,7 @@ def _pod(doc: dict[str, Any]) -> PodFacts | None:
     return PodFacts(
         id=uid or name,
         name=name,
-        namespace=_text(labels.get("io.kubernetes.pod.namespace")),
+        namespace=_name(labels.get("io.kubernetes.pod.namespace")),
         internal_ip=_address(doc.get("ip")),
         restart_count=_number(int(restarts))
         if isinstance(restarts, str) and re.fullmatch(r"[0-9]{1,9}", restarts)
@@ -176,7 +184,7 @@ def _labels(shown: dict[str, Any]) -> dict[bytes, bytes]:
     left = MAX_LABELS_BYTES
     for key, value in shown.items():
         text = _text(value)
-        left -= len(key) + len(text)
+        left -= len(key) + len(text) + _LABEL_OVERHEAD
         if left < 0:
             break
         labels[_text(key)] = text
@@ -185,4 +193,11 @@ def _labels(shown: dict[str, Any]) -> dict[bytes, bytes]:
 
 def from_fields(id_: bytes, type_: int, name: bytes, image: bytes) -> ContainerFacts:
     """The facts of the old PPME_CONTAINER_E event, which has no tag and no image id."""
-    return ContainerFacts(id=id_, name=name, image=image + b":", imageid=b"", type=_type(type_), privileged=False)
+    return ContainerFacts(
+        id=id_[:MAX_NAME_BYTES],
+        name=name[:MAX_NAME_BYTES],
+        image=image[:MAX_NAME_BYTES] + b":",
+        imageid=b"",
+        type=_type(type_),
+        privileged=False,
+    )

@@ -24,6 +24,7 @@ cdef class Engine:
     cdef bint proc_flow
     cdef bint container_only
     cdef unsigned long long rotate_ns
+    cdef unsigned int clock_returns
     cdef unsigned long long rotate_at
     cdef readonly unsigned long long ts
     cdef readonly unsigned long long first_ts

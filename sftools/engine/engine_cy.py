@@ -48,7 +48,7 @@ from sftools.engine import containers
 from sftools.engine.options import CONSUME, NOFILES
 from sftools.engine.state_cy import Pod
 from sftools.engine.users import UNKNOWN, Users, fallback
-from sftools.limits import MAX_NAME_BYTES, MAX_STRINGS_BYTES
+from sftools.limits import MAX_CLOCK_RETURNS, MAX_NAME_BYTES, MAX_ROTATE_SECONDS, MAX_STRINGS_BYTES
 from sftools.scap import blocks, lists, tables
 from sftools.schema import opflags
 
@@ -133,6 +133,7 @@ _COPY_FILE_RANGE = cython.declare(cython.uint, 27)
 _CLOSE_RANGE = cython.declare(cython.uint, 28)
 _PIDFD_GETFD = cython.declare(cython.uint, 29)
 _SETSID = cython.declare(cython.uint, 30)
+_PRCTL = cython.declare(cython.uint, 31)
 _PROCEXIT = cython.declare(cython.uint, 40)
 _META = cython.declare(cython.uint, 41)
 _IGNORED = cython.declare(cython.uint, 42)
@@ -174,6 +175,7 @@ _KINDS = {
     _CLOSE_RANGE: "CLOSE_RANGE",
     _PIDFD_GETFD: "PIDFD_GETFD",
     _SETSID: "SETSID",
+    _PRCTL: "PRCTL",
 }  # fmt: skip
 
 _META_EVENTS = "CONTAINER_E CONTAINER_JSON_E CONTAINER_JSON_2_E ASYNCEVENT_E USER_ADDED_E USER_DELETED_E GROUP_ADDED_E GROUP_DELETED_E"
@@ -254,6 +256,14 @@ _FLAGS_AT_1 = frozenset(
     )
 )
 
+_MAX_CLOCK_RETURNS = cython.declare(cython.uint, MAX_CLOCK_RETURNS)
+
+# The bpf commands that return an fd, by the kernel's numbers: those that create, load or get something.
+_BPF_OPENS = frozenset((0, 5, 7, 13, 14, 17, 18, 19, 28, 30, 32, 33))
+
+# PR_SET_CHILD_SUBREAPER, and PR_GET_CHILD_SUBREAPER, whose event tells how it is.
+_SUBREAPER = frozenset((36, 37))
+
 _LINKAT_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_LINKAT_2_X)
 _LINK_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_LINK_2_X)
 _MKDIRAT_X = cython.declare(cython.uint, tables.PPME_SYSCALL_MKDIRAT_X)
@@ -268,6 +278,7 @@ _SYMLINKAT_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SYMLINKAT_X)
 _SYMLINK_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SYMLINK_X)
 _UNLINKAT_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_UNLINKAT_2_X)
 _UNLINK_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_UNLINK_2_X)
+_BPF_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_BPF_2_X)
 _EXECVE_19_X = cython.declare(cython.uint, tables.PPME_SYSCALL_EXECVE_19_X)
 _EXECVEAT_E = cython.declare(cython.uint, tables.PPME_SYSCALL_EXECVEAT_E)
 _VFORK_20_X = cython.declare(cython.uint, tables.PPME_SYSCALL_VFORK_20_X)
@@ -300,7 +311,8 @@ class Engine:
         self.consume = options.mode == CONSUME
         self.proc_flow = options.proc_flow
         self.container_only = options.container_only
-        self.rotate_ns = options.rotate_seconds * 1_000_000_000
+        self.rotate_ns = min(options.rotate_seconds, MAX_ROTATE_SECONDS) * 1_000_000_000
+        self.clock_returns = 0
         self.file_read_mode = options.file_read_mode
         self.started = False
         self.ts = 0
@@ -367,11 +379,13 @@ class Engine:
         self.start()
         self.flows.finish(self.ts)
         self.threads.clear()
+        self.entities.clear()
 
     def close(self):
         """Forget the state without writing it: for a conversion that is given up."""
         self.flows.forget()
         self.threads.clear()
+        self.entities.clear()
 
     def _block(self):
         """A list block."""
@@ -554,9 +568,10 @@ class Engine:
             self.entities.sweep(now)
         self.last_tick = ts
         self.next_tick = (now + 1) * _SECOND
-        if self.rotate_at > ts + self.rotate_ns:
+        if self.rotate_at > ts + self.rotate_ns and self.clock_returns < _MAX_CLOCK_RETURNS:
             # The clock leaped ahead and came back: one absurd timestamp must not end the rotation.
             self.rotate_at = ts + self.rotate_ns
+            self.clock_returns += 1
         if self.rotate_ns and ts >= self.rotate_at:
             while self.rotate_at <= ts:
                 # Quiet intervals make no empty files; steps are counted, not walked, when the clock leaps.
@@ -700,6 +715,9 @@ class Engine:
             self._close_range(thread)
         elif kind == _PIDFD_GETFD:
             self._pidfd_getfd(thread)
+        elif kind == _PRCTL:
+            if cursor.long_param(0, -1) >= 0 and cursor.uint_param(1, 0) in _SUBREAPER and thread.group is not None:
+                thread.group.reaper = cursor.long_param(3, 0) != 0
         elif kind == _SETSID:
             if cursor.long_param(0, -1) >= 0:
                 thread.sid = cursor.long_param(0, -1)
@@ -1193,6 +1211,9 @@ class Engine:
         info: FdInfo
         if fd < 0 or thread.group is None:
             return
+        if type_ == _BPF_2_X and cursor.nparams > 1 and cursor.uint_param(1, 0) not in _BPF_OPENS:
+            # Other commands return 0 for success, which is no fd.
+            return
         info = self._new_fd(thread, fd, _SIMPLE_FD_TYPE[type_])
         if info.type == 20:
             info.name = cursor.str_param(1)[:_MAX_NAME]
@@ -1225,6 +1246,8 @@ class Engine:
     def _chdir(self, thread, path):
         if thread.group is not None:
             thread.group.cwd = _directory(join(thread.group.cwd, path))
+            if thread.group.leader is not None:
+                self.threads.weigh(thread.group.leader)
 
     def _unshare(self, thread):
         """The process's fd table becomes its own."""
@@ -1261,6 +1284,7 @@ class Engine:
         if group is None or model.group is None or group is model.group:
             return 0
         group.cwd = model.group.cwd
+        self.threads.drop_fds(group)
         group.fds = self.threads.fork_fds(model.group, child.flags & _CLONE_FILES != 0)
 
     def _clone(self, thread):
@@ -1349,6 +1373,8 @@ class Engine:
             child.flags |= _CLONE_FILES
         if child.pid < 0:
             return None
+        if child.pid == child.tid and child.pid != child.ptid:
+            self.threads.remove_process(child.pid)
         model = self._thread(child.ptid if is_leader else child.pid)
         if model is None:
             return None
@@ -1406,8 +1432,10 @@ class Engine:
             if child.flags & _CLONE_INVERTED:
                 return thread
             self.threads.remove(child)
-            if self.threads.find(thread.tid) is not thread:
-                return None
+        if flags & _CLONE_THREAD == 0 and child_tid != thread.pid:
+            self.threads.remove_process(child_tid)
+        if self.threads.find(thread.tid) is not thread:
+            return None
         child = self.threads.make(child_tid)
         child.flags = flags
         self._describe(child)
@@ -1456,11 +1484,11 @@ class Engine:
                     thread.vtid = thread.tid
                     thread.vpid = thread.pid
                 self.threads.join_group(thread)
-            if cursor.plen[15]:
+            if cursor.nparams > 15 and cursor.plen[15]:
                 thread.env = cursor.bytes_param(15)[:_MAX_STRINGS]
-            if cursor.plen[14]:
+            if cursor.nparams > 14 and cursor.plen[14]:
                 self._set_container(thread, cursor.bytes_param(14))
-            if cursor.plen[16]:
+            if cursor.nparams > 16 and cursor.plen[16]:
                 thread.tty = cursor.uint_param(16, 0)
             path = cursor.str_param(27)
             if path:
@@ -1490,6 +1518,7 @@ class Engine:
             self.unknown_threads += 1
             return 0
         if (self.predicate is not None or self.container_only) and not self._passes(thread, None, -1, res):
+            self._outdate(thread)
             return 0
         process = self.entities.process(thread, _CREATED, self.ts)
         if process is None:
@@ -1497,6 +1526,11 @@ class Engine:
         if not self.entities.created:
             self.entities.modify(process, thread, self.ts)
         self._process_event(process, thread, _OP_EXEC, None, res)
+
+    def _outdate(self, thread):
+        """An exec or setuid that the filter leaves out: the Process is written anew when a record refers to it."""
+        if thread.group.process is not None:
+            thread.group.process.stale = True
 
     def _exec_path(self, thread, enter):
         """The program's path where the exit event does not tell it: from the enter event's argument."""
@@ -1565,6 +1599,7 @@ class Engine:
             self.unknown_threads += 1
             return 0
         if (self.predicate is not None or self.container_only) and not self._passes(thread, None, -1, res):
+            self._outdate(thread)
             return 0
         process = self.entities.process(thread, _REUP, self.ts)
         if process is None:

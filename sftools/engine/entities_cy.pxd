@@ -16,6 +16,8 @@ cdef class Entities:
     cdef readonly dict containers
     cdef dict by_pid
     cdef object exited
+    cdef long long exited_bytes
+    cdef Py_ssize_t container_room
     cdef long long last_sweep
 
     cdef Process process(self, Thread thread, int state, unsigned long long ts)
@@ -27,6 +29,8 @@ cdef class Entities:
     cdef int reup(self, Process process) except -1
     cdef int write_container(self, Container container) except -1
     cdef int mark_exited(self, Process process, unsigned long long now) except -1
+    cdef int _forget_exited(self) except -1
+    cdef int _drop_containers(self) except -1
     cdef int sweep(self, unsigned long long now) except -1
     cdef File file(self, Thread thread, bytes path, int restype, int state, unsigned long long ts)
     cdef int write_file(self, File file, int state, unsigned long long ts) except -1

@@ -21,7 +21,7 @@ else:
     from sftools.engine.state_cy import Container, File, Group, Process, Thread
     from sftools.engine.threads_cy import Threads
 
-from sftools.limits import MAX_ANCESTORS, MAX_CONTAINERS, MAX_EXITED, MAX_FILE_BYTES, MAX_FILES
+from sftools.limits import MAX_ANCESTORS, MAX_CONTAINERS, MAX_EXITED, MAX_EXITED_BYTES, MAX_FILE_BYTES, MAX_FILES
 
 CREATED = cython.declare(cython.int, 0)
 MODIFIED = cython.declare(cython.int, 1)
@@ -31,6 +31,7 @@ _MAX_ANCESTORS = cython.declare(cython.int, MAX_ANCESTORS)
 _FILE_GENERATION = cython.declare(cython.Py_ssize_t, MAX_FILES // 2)
 _FILE_BYTES = cython.declare(cython.Py_ssize_t, MAX_FILE_BYTES // 2)
 _MAX_EXITED = cython.declare(cython.Py_ssize_t, MAX_EXITED)
+_MAX_EXITED_BYTES = cython.declare(cython.longlong, MAX_EXITED_BYTES)
 _MAX_CONTAINERS = cython.declare(cython.Py_ssize_t, MAX_CONTAINERS)
 # An exited process is known by its pid this much longer, in seconds: children and late events still find it.
 _LINGER = cython.declare(cython.ulonglong, 1)
@@ -57,8 +58,10 @@ class Entities:
         self.file_bytes = 0
         self.file_bytes_room = _FILE_BYTES
         self.containers = {}
+        self.container_room = _MAX_CONTAINERS
         self.by_pid = {}
         self.exited = deque()
+        self.exited_bytes = 0
         self.last_sweep = 0
 
     def rotate(self):
@@ -84,16 +87,21 @@ class Entities:
             return None
         process = group.process
         if process is not None and process.epoch == self.epoch:
+            if process.stale:
+                self.modify(process, thread, ts)
             return process
         leader = group.leader if group.leader is not None else thread
         if process is not None and (process.open_flows or process.counting):
             process.state = REUP
             process.container = thread.container
+            if process.stale:
+                self._snapshot(process, leader)
         else:
             process = self._new_process(thread, state, ts)
             self.created = True
         process.epoch = self.epoch
         pending = [process]
+        below: Process = process
         above = self.threads.parent(leader)
         while above is not None and steps < _MAX_ANCESTORS:
             steps += 1
@@ -106,13 +114,20 @@ class Entities:
                 continue
             parent = above.group.process
             if parent is not None and parent.epoch == self.epoch:
+                if parent.stale:
+                    self.modify(parent, above, ts)
+                below.parent = parent
                 break
             if parent is None or not (parent.open_flows or parent.counting):
                 parent = self._new_process(above, REUP, ts)
             else:
                 parent.state = REUP
                 parent.container = above.container
+                if parent.stale:
+                    self._snapshot(parent, above)
             parent.epoch = self.epoch
+            below.parent = parent
+            below = parent
             pending.append(parent)
             above = self.threads.parent(above)
         for item in reversed(pending):
@@ -131,7 +146,7 @@ class Entities:
         process.create_ts = leader.clone_ts
         process.entry = leader.vpid == 1
         process.cwd = thread.group.cwd
-        process.env = _strings(leader.env)
+        process.env = leader.env
         process.tty = leader.tty != 0
         process.container = thread.container
         process.flows = []
@@ -156,6 +171,7 @@ class Entities:
 
     def _snapshot(self, process, leader):
         """What exec and setuid change."""
+        process.stale = False
         process.exe = leader.exe if not leader.exepath or leader.exepath == b"<NA>" else leader.exepath
         process.exe_args = _joined(leader.args)
         process.uid = cython.cast(cython.int, leader.uid) if cython.compiled else _int32(leader.uid)
@@ -195,7 +211,7 @@ class Entities:
             process.container.id if process.container is not None else None,
             process.entry,
             process.cwd,
-            process.env,
+            _strings(process.env),
         )
 
     def reup(self, process):
@@ -221,8 +237,9 @@ class Entities:
         """The process has exited at second `now`."""
         process.exited = now
         self.exited.append(process)
-        if len(self.exited) > _MAX_EXITED:
-            self._delete(self.exited.popleft())
+        self.exited_bytes += _text(process)
+        while len(self.exited) > _MAX_EXITED or self.exited_bytes > _MAX_EXITED_BYTES:
+            self._forget_exited()
 
     def sweep(self, now):
         """Forget processes that exited a while ago."""
@@ -231,13 +248,25 @@ class Entities:
             process = cython.cast(Process, self.exited[0])
             if now < process.exited + _LINGER and now >= process.exited:
                 break
-            self._delete(self.exited.popleft())
+            self._forget_exited()
+
+    def _forget_exited(self):
+        process: Process = self.exited.popleft()
+        self.exited_bytes -= _text(process)
+        self._delete(process)
 
     def _delete(self, process: Process):
         # Cut the chain upwards: a line of processes that each fork and exit must not be kept whole.
         process.parent = None
         if self.by_pid.get(process.pid) is process:
             del self.by_pid[process.pid]
+
+    def clear(self):
+        """Cut all chains upwards: a long one, freed link by link, would exhaust the stack."""
+        for item in self.by_pid.values():
+            cython.cast(Process, item).parent = None
+        self.by_pid.clear()
+        self.exited.clear()
 
     def forget_group(self, group: Group):
         """A thread group is gone (Threads.on_remove)."""
@@ -251,14 +280,23 @@ class Entities:
         """The container of that id; its metadata may come later."""
         found: Container = self.containers.get(id)
         if found is None:
-            if len(self.containers) >= _MAX_CONTAINERS:
-                # The older half goes. Those in use live on with their threads.
-                for old in list(self.containers)[: _MAX_CONTAINERS // 2]:
-                    del self.containers[old]
+            if len(self.containers) >= self.container_room:
+                self._drop_containers()
             found = Container(id)
             found.type = type
             self.containers[id] = found
         return found
+
+    def _drop_containers(self):
+        """Drop the containers that no thread is in."""
+        thread: Thread
+        used: dict = {}
+        for item in self.threads.by_tid.values():
+            thread = cython.cast(Thread, item)
+            if thread.container is not None:
+                used[thread.container.id] = thread.container
+        self.containers = used
+        self.container_room = max(_MAX_CONTAINERS, 2 * len(used))
 
     def describe_container(self, facts, pod):
         """A container event: one that this file has without metadata is written again at once."""
@@ -313,7 +351,7 @@ class Entities:
                 file.container = container
                 file.restype = restype
                 file.system = path.startswith(_SYSTEM_PATHS)
-                self.file_bytes += len(path)
+                self.file_bytes += len(key)
                 if len(self.files) >= self.file_room or self.file_bytes > self.file_bytes_room:
                     self._age()
                 self.files[key] = file
@@ -355,6 +393,11 @@ class Entities:
 
 def _int32(number: int) -> int:
     return number - (1 << 32) if number >= 1 << 31 else number
+
+
+def _text(process: Process):
+    """The bytes of a process's texts."""
+    return len(process.exe) + len(process.exe_args) + len(process.env) + len(process.cwd)
 
 
 def _strings(raw: bytes) -> list:

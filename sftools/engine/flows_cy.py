@@ -34,7 +34,7 @@ _MOST = cython.declare(cython.longlong, 0x7FFFFFFFFFFFFFFF)
 _MAX_FLOWS = cython.declare(cython.longlong, MAX_FLOWS)
 _MAX_PER_FD = cython.declare(cython.int, MAX_FLOWS_PER_FD)
 # Flows on fds below this are found in a list, on others in a dict.
-_NEAR = cython.declare(cython.int, 1024)
+_NEAR = cython.declare(cython.int, 128)
 
 # Seconds after which a flow is exported, and after which one without activity is dropped instead.
 _EXPORT = cython.declare(cython.ulonglong, 30)
@@ -82,6 +82,7 @@ class Flows:
             and not flow.network
             and flow.process.epoch == self.entities.epoch
             and flow.file.epoch == self.entities.epoch
+            and flow.file.container is thread.container
         ):
             self._count(flow, op, res, ts)
             return 0
@@ -429,7 +430,7 @@ class Flows:
         if ts < cython.cast(cython.ulonglong, flow.ts):
             # The clock went back: no record ends before it starts.
             ts = flow.ts
-        self.entities.reup(process)
+        self.entities.write_with_ancestors(process)
         if flow.network:
             self.encoder.network_flow(
                 process.create_ts,
@@ -497,7 +498,7 @@ class Flows:
         """Write a ProcessFlow that ends at ts, unless nothing happened in it."""
         if process.pf_flags == 0 or process.pf_flags == TRUNCATE:
             return 0
-        self.entities.reup(process)
+        self.entities.write_with_ancestors(process)
         if ts < cython.cast(cython.ulonglong, process.pf_ts):
             ts = process.pf_ts
         self.encoder.process_flow(

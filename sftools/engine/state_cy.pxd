@@ -60,6 +60,7 @@ cdef class FdInfo:
     cdef Flow flow
 
     cdef bint counted
+    cdef long long charged
 
     cdef FdInfo clone(self)
     cdef long long cost(self) noexcept
@@ -154,7 +155,8 @@ cdef class Process:
     cdef readonly Container container
     cdef readonly bint entry
     cdef readonly bytes cwd
-    cdef readonly list env
+    cdef readonly bytes env
+    cdef bint stale
     cdef readonly unsigned long long epoch
     cdef readonly unsigned long long exited
     cdef list flows

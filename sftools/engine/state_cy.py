@@ -57,6 +57,8 @@ _IS_MAIN_THREAD = cython.declare(cython.uint, 1073741824)
 
 # fds below this stand in a list, the others in a dict.
 _NEAR = cython.declare(cython.longlong, 1024)
+# 2**_PLACES places for near fds count as one fd.
+_PLACES = cython.declare(cython.int, 5)
 _MAX_FDS = cython.declare(cython.longlong, MAX_FDS_PER_PROCESS)
 
 
@@ -139,8 +141,10 @@ class FdInfo:
         return other
 
     def cost(self):
-        """What the entry takes of the room for fds (limits.MAX_FDS)."""
-        return 1 + (len(self.name) >> 8)
+        """What the entry takes of the room for fds (limits.MAX_FDS): as first asked, though its name may change."""
+        if self.charged == 0:
+            self.charged = 1 + (len(self.name) >> 8)
+        return self.charged
 
     def is_file(self):
         """A regular file (directories, pipes and sockets are not)."""
@@ -218,8 +222,12 @@ class FdTable:
         else:
             self.weight -= old.cost()
         if fd < _NEAR:
-            while len(self.near) <= fd:
-                self.near.append(None)
+            if len(self.near) <= fd:
+                # Places take room too: a process with nothing but fd 1023 open has a thousand.
+                self.weight -= len(self.near) >> _PLACES
+                while len(self.near) <= fd:
+                    self.near.append(None)
+                self.weight += len(self.near) >> _PLACES
             self.near[fd] = info
         else:
             if self.far is None:

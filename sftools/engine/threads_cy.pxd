@@ -10,6 +10,7 @@ cdef class Threads:
     cdef readonly unsigned long long evicted
     cdef long long fd_budget
     cdef readonly long long text
+    cdef bint stuck
 
     cdef Thread find(self, long long tid)
     cdef Thread make(self, long long tid)
@@ -22,6 +23,7 @@ cdef class Threads:
     cdef FdTable fork_fds(self, Group source, bint shared)
     cdef int drop_fds(self, Group group) except -1
     cdef Thread new_reaper(self, Thread thread)
+    cdef int remove_process(self, long long pid) except -1
     cdef int reparent(self, Thread thread) except -1
     cdef int revive(self, Thread thread) except -1
     cdef int die(self, Thread thread) except -1

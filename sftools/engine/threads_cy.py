@@ -80,7 +80,8 @@ class Threads:
             self.text -= old.weight
             old.weight = 0
         elif len(self.by_tid) >= _MAX_THREADS:
-            self.make_room()
+            if not self.stuck:
+                self.make_room()
             if len(self.by_tid) >= _MAX_THREADS:
                 self.refused += 1
                 return False
@@ -95,20 +96,25 @@ class Threads:
 
     def weigh(self, thread):
         """Count a thread's texts, which may have changed; where all threads' are too many, make room."""
+        # The arguments twice: the Process entity has them joined.
         weight: cython.longlong = (
-            len(thread.comm) + len(thread.exe) + len(thread.exepath) + len(thread.args) + len(thread.env)
+            len(thread.comm) + len(thread.exe) + len(thread.exepath) + 2 * len(thread.args) + len(thread.env)
         )
+        if thread.group is not None and thread.is_leader():
+            weight += len(thread.group.cwd)
         if thread.enter is not None:
             weight += len(thread.enter.room)
         self.text += weight - thread.weight
         thread.weight = weight
-        if self.text > _MAX_TEXT:
+        if self.text > _MAX_TEXT and not self.stuck:
             self.make_room()
         return 0
 
     def make_room(self):
         """Forget about an eighth of the threads: those that were longest without an event."""
         thread: Thread
+        # Until a thread goes, another round would find as little as one that finds nothing.
+        self.stuck = True
         # A main thread whose other threads live would stay for their sake: their turn comes first.
         threads: list = [item for item in self.by_tid.values() if not _holds_others(item)]
         step: cython.Py_ssize_t = len(threads) // _SAMPLE + 1
@@ -146,6 +152,8 @@ class Threads:
             group.alive += 1
         if before is not None:
             before.group = None
+            if group.leader is before:
+                group.leader = None
         group.threads[thread.tid] = thread
         thread.group = group
         if thread.pid == 1:
@@ -282,6 +290,13 @@ class Threads:
             self.on_remove(group)
             self._untie(group)
 
+    def remove_process(self, pid):
+        """Take all threads of a process out: their exits were lost, and the pid is another process's now."""
+        group: Group = self.groups.get(pid)
+        if group is not None:
+            for item in list(group.threads.values()):
+                self.remove(cython.cast(Thread, item))
+
     def clear(self):
         """Forget everything, so that nothing keeps itself alive in a cycle."""
         for item in list(self.groups.values()):
@@ -306,6 +321,7 @@ class Threads:
             parent.children.discard(thread.tid)
         if self.by_tid.get(thread.tid) is thread:
             del self.by_tid[thread.tid]
+            self.stuck = False
             self.text -= thread.weight
             thread.weight = 0
         if self.recent[slot] is thread:
@@ -313,7 +329,9 @@ class Threads:
 
 
 def _holds_others(thread: Thread):
-    return thread.is_leader() and thread.group is not None and thread.group.alive > 1
+    if thread.group is None or not thread.is_leader():
+        return False
+    return thread.group.alive > (0 if thread.dead else 1)
 
 
 def _last_event(thread: Thread):

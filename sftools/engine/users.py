@@ -16,11 +16,11 @@ class Users:
 
     def add_user(self, container_id: bytes, uid: int, name: bytes) -> None:
         """A user exists. Past limits.MAX_USERS new ones are not taken."""
-        self._add(self._users, (container_id, uid), name)
+        self._add(self._users, (container_id[:MAX_NAME_BYTES], uid), name)
 
     def add_group(self, container_id: bytes, gid: int, name: bytes) -> None:
         """A group exists."""
-        self._add(self._groups, (container_id, gid), name)
+        self._add(self._groups, (container_id[:MAX_NAME_BYTES], gid), name)
 
     @staticmethod
     def _add(table: dict[tuple[bytes, int], bytes], key: tuple[bytes, int], name: bytes) -> None:

@@ -16,6 +16,7 @@ from sftools.avro import outputs
 from sftools.avro.container import CODECS, ContainerWriter
 from sftools.engine.options import FLOW, MODES, READ_ALL, READ_SELECTED, EngineOptions
 from sftools.errors import EXIT_DAMAGED, EXIT_OK, SftoolsError, UsageError
+from sftools.limits import MAX_ROTATE_SECONDS
 from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, port, port_each, trace_name
 from sftools.schema.versions import LATEST, VERSIONS, schema_json
 from sftools.tools.terminal import Progress, ended_by_signals, say
@@ -46,7 +47,7 @@ def _list_fields(context: click.Context, parameter: click.Parameter, value: bool
 @click.option(
     "-G",
     "--rotate",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_ROTATE_SECONDS),
     metavar="SECONDS",
     envvar="INTERVAL",
     show_envvar=True,

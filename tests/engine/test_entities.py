@@ -286,8 +286,20 @@ def test_hostile_metadata_does_no_harm(convert: Convert, doc: str) -> None:
     assert done.self_contained()
 
 
-def test_containers_are_bounded(convert: Convert) -> None:
-    """Each thread in a container of its own: the oldest are forgotten, the traces stay self-contained."""
+def test_containers_that_no_thread_is_in_are_bounded(convert: Convert) -> None:
+    """A container that lives long is known to its end, with its metadata, however many others come and go."""
+    others = "".join(
+        f'+ -1 CONTAINER_JSON json="{{\\"container\\":{{\\"id\\":\\"{i:012x}\\",\\"name\\":\\"c{i}\\"}}}}"\n'
+        for i in range(3 * MAX_CONTAINERS)
+    )
+    text = CONTAINER + INSIDE + "+ -1 container web\n" + others + "+ 700 clone child=900 flags=0\n"
+    done = convert(text + "+ 900 mkdir path=/x mode=0 res=0", look=lambda engine: len(engine.entities.containers))
+    assert done.seen <= MAX_CONTAINERS
+    assert [container["name"] for container in done.of("Container")] == ["web"]
+    assert done.self_contained()
+
+
+def test_containers_that_threads_are_in_are_all_known(convert: Convert) -> None:
     number = MAX_CONTAINERS + 300
 
     def write(writer: ScapWriter) -> None:
@@ -301,8 +313,8 @@ def test_containers_are_bounded(convert: Convert) -> None:
                 writer.event(SECOND, tid, "PPME_SYSCALL_MKDIR_2_X", (0, "/x"))
 
     done = convert(capture(write), look=lambda engine: len(engine.entities.containers))
-    assert done.seen <= MAX_CONTAINERS
-    assert len({c["id"] for c in done.of("Container")}) == number
+    assert done.seen == number
+    assert len(done.of("Container")) == len({c["id"] for c in done.of("Container")}) == number
     assert done.self_contained()
 
 
