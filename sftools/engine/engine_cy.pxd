@@ -75,6 +75,7 @@ cdef class Engine:
     cdef void _socketpair(self, Thread thread)
     cdef void _dup(self, Thread thread)
     cdef void _fcntl(self, Thread thread)
+    cdef int _outdate(self, Thread thread) except -1
     cdef void _simple_fd(self, Thread thread, unsigned int type)
     cdef void _chdir(self, Thread thread, bytes path)
     cdef int _clone(self, Thread thread) except -1

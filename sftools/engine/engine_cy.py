@@ -329,8 +329,12 @@ class Engine:
         epoch = 1 if self.entities is None else self.entities.epoch
         left_out = 0 if self.flows is None else self.flows.ipv6_left_out
         dropped = 0 if self.flows is None else self.flows.dropped
+        refused = 0 if self.threads is None else self.threads.refused
+        evicted = 0 if self.threads is None else self.threads.evicted
         self.users = Users()
         self.threads = Threads(None)
+        self.threads.refused = refused
+        self.threads.evicted = evicted
         self.entities = Entities(self.encoder, self.threads)
         self.threads.on_remove = self.entities.forget_group
         self.entities.epoch = epoch
@@ -573,9 +577,8 @@ class Engine:
             self.rotate_at = ts + self.rotate_ns
             self.clock_returns += 1
         if self.rotate_ns and ts >= self.rotate_at:
-            while self.rotate_at <= ts:
-                # Quiet intervals make no empty files; steps are counted, not walked, when the clock leaps.
-                self.rotate_at += self.rotate_ns * ((ts - self.rotate_at) // self.rotate_ns + 1)
+            # Quiet intervals make no empty files.
+            self.rotate_at += self.rotate_ns * ((ts - self.rotate_at) // self.rotate_ns + 1)
             if self.on_rotate is not None and self.started:
                 self.encoder.flush()
                 self.on_rotate(ts)

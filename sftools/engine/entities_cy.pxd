@@ -16,9 +16,8 @@ cdef class Entities:
     cdef readonly dict containers
     cdef dict by_pid
     cdef object exited
-    cdef long long exited_bytes
+    cdef readonly long long exited_bytes
     cdef Py_ssize_t container_room
-    cdef long long last_sweep
 
     cdef Process process(self, Thread thread, int state, unsigned long long ts)
     cdef Process _new_process(self, Thread thread, int state, unsigned long long ts)
@@ -26,7 +25,6 @@ cdef class Entities:
     cdef int modify(self, Process process, Thread thread, unsigned long long ts) except -1
     cdef int write_process(self, Process process) except -1
     cdef int write_with_ancestors(self, Process process) except -1
-    cdef int reup(self, Process process) except -1
     cdef int write_container(self, Container container) except -1
     cdef int mark_exited(self, Process process, unsigned long long now) except -1
     cdef int _forget_exited(self) except -1

@@ -62,7 +62,6 @@ class Entities:
         self.by_pid = {}
         self.exited = deque()
         self.exited_bytes = 0
-        self.last_sweep = 0
 
     def rotate(self):
         """A new output file has begun: nothing is written in it yet."""
@@ -214,14 +213,8 @@ class Entities:
             _strings(process.env),
         )
 
-    def reup(self, process):
-        """Write a process that an open flow refers to, if this file lacks it."""
-        if process.epoch != self.epoch:
-            process.state = REUP
-            self.write_process(process)
-
     def write_with_ancestors(self, process):
-        """The same with those of its ancestors that are still known and not in this file."""
+        """Write a process that an open flow refers to, if this file lacks it, and those of its ancestors still known."""
         pending: list = []
         steps: cython.int = 0
         while process is not None and process.epoch != self.epoch and steps < _MAX_ANCESTORS:

@@ -17,7 +17,6 @@ else:
 from sftools.limits import MAX_FLOWS, MAX_FLOWS_PER_FD
 from sftools.schema import opflags
 
-CLONE = cython.declare(cython.int, opflags.OP_CLONE)
 EXIT = cython.declare(cython.int, opflags.OP_EXIT)
 OPEN = cython.declare(cython.int, opflags.OP_OPEN)
 READ_RECV = cython.declare(cython.int, opflags.OP_READ_RECV)

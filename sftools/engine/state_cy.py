@@ -11,6 +11,7 @@ except ModuleNotFoundError:
     from sftools import cython_standin as cython
 
 from sftools.limits import MAX_FDS_PER_PROCESS
+from sftools.scap import tables
 
 FD_FILE = 1
 FD_DIRECTORY = 2
@@ -45,15 +46,12 @@ ROLE_NONE = 0
 ROLE_CLIENT = 1
 ROLE_SERVER = 2
 
-L4_UNKNOWN = 0
-L4_NA = 1
 L4_TCP = 2
 L4_UDP = 3
 L4_ICMP = 4
 L4_RAW = 5
 
-_CLONE_THREAD = cython.declare(cython.uint, 8192)
-_IS_MAIN_THREAD = cython.declare(cython.uint, 1073741824)
+_IS_MAIN_THREAD = cython.declare(cython.uint, tables.PPM_CL_IS_MAIN_THREAD)
 
 # fds below this stand in a list, the others in a dict.
 _NEAR = cython.declare(cython.longlong, 1024)

@@ -7,7 +7,7 @@ cdef class Threads:
     cdef list recent
     cdef readonly object on_remove
     cdef public unsigned long long refused
-    cdef readonly unsigned long long evicted
+    cdef public unsigned long long evicted
     cdef long long fd_budget
     cdef readonly long long text
     cdef bint stuck

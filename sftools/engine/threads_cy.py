@@ -18,7 +18,6 @@ _MAX_FDS = cython.declare(cython.longlong, MAX_FDS)
 _MAX_ANCESTORS = cython.declare(cython.int, MAX_ANCESTORS)
 _MAX_TEXT = cython.declare(cython.longlong, MAX_THREAD_TEXT_BYTES)
 _SAMPLE = cython.declare(cython.Py_ssize_t, 1024)
-_CLONE_THREAD = cython.declare(cython.uint, 8192)
 
 
 @cython.cclass

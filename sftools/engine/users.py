@@ -16,11 +16,11 @@ class Users:
 
     def add_user(self, container_id: bytes, uid: int, name: bytes) -> None:
         """A user exists. Past limits.MAX_USERS new ones are not taken."""
-        self._add(self._users, (container_id[:MAX_NAME_BYTES], uid), name)
+        self._add(self._users, _key(container_id, uid), name)
 
     def add_group(self, container_id: bytes, gid: int, name: bytes) -> None:
         """A group exists."""
-        self._add(self._groups, (container_id[:MAX_NAME_BYTES], gid), name)
+        self._add(self._groups, _key(container_id, gid), name)
 
     @staticmethod
     def _add(table: dict[tuple[bytes, int], bytes], key: tuple[bytes, int], name: bytes) -> None:
@@ -29,19 +29,23 @@ class Users:
 
     def remove_user(self, container_id: bytes, uid: int) -> None:
         """A user was deleted."""
-        self._users.pop((container_id, uid), None)
+        self._users.pop(_key(container_id, uid), None)
 
     def remove_group(self, container_id: bytes, gid: int) -> None:
         """A group was deleted."""
-        self._groups.pop((container_id, gid), None)
+        self._groups.pop(_key(container_id, gid), None)
 
     def user(self, container_id: bytes, uid: int) -> bytes | None:
         """A user's name, or None where none is known."""
-        return self._users.get((container_id, uid))
+        return self._users.get(_key(container_id, uid))
 
     def group(self, container_id: bytes, gid: int) -> bytes | None:
         """A group's name, or None where none is known."""
-        return self._groups.get((container_id, gid))
+        return self._groups.get(_key(container_id, gid))
+
+
+def _key(container_id: bytes, number: int) -> tuple[bytes, int]:
+    return container_id[:MAX_NAME_BYTES], number
 
 
 def fallback(number: int) -> bytes:

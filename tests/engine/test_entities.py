@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sftools.limits import MAX_CONTAINERS, MAX_FILES
+from sftools.filter import compile_filter
+from sftools.limits import MAX_CONTAINERS, MAX_EXITED_BYTES, MAX_FILES
 from sftools.scap.writer import ScapWriter
 
 Convert = Callable[..., Any]
@@ -382,3 +383,51 @@ def capture(write: Callable[[ScapWriter], object]) -> bytes:
     writer.section()
     write(writer)
     return out.getvalue()
+
+
+# What another review found
+
+
+def test_a_parent_is_in_every_file_of_a_rotation_that_names_it(convert: Convert) -> None:
+    done = convert(
+        "process 1 comm=init exe=/sbin/init\nprocess 400 parent=1 comm=p exe=/bin/parent\n"
+        "process 500 parent=400 comm=a exe=/bin/a\nprocess 900 comm=z exe=/bin/z\n"
+        'fd 500 3 file /srv/in.txt flags=O_RDWR\n+ 500 write fd=3 size=1 res=1 data="1"\n'
+        "+21s 900 mkdir path=/x mode=0 res=0\n+10s 900 mkdir path=/x mode=0 res=0\n"
+        '+1s 500 write fd=3 size=1 res=1 data="1"\n+1s 500 close fd=3 res=0',
+        rotate_seconds=20,
+    )
+    assert len(done.files) == 2
+    for file in done.files:
+        processes = [fields for name, fields in file if name == "Process"]
+        known = [process["oid"] for process in processes]
+        assert all(process["poid"] is None or process["poid"] in known for process in processes)
+
+
+@pytest.mark.parametrize("change", ["execve filename=/usr/bin/evil exe=evil", "setuid uid=0 res=0"])
+def test_what_a_filter_leaves_out_still_changes_the_process(convert: Convert, change: str) -> None:
+    done = convert(
+        "user 0 root\nprocess 1 comm=init exe=/sbin/init\nprocess 500 parent=1 comm=sh exe=/bin/sh uid=33\n"
+        f"+ 500 openat dirfd=AT_FDCWD name=/a flags=O_RDONLY fd=5 mode=0\n+ 500 {change}\n"
+        "+ 500 openat dirfd=AT_FDCWD name=/etc/shadow flags=O_RDONLY fd=6 mode=0\n+ 500 clone child=600 flags=0\n"
+        "+ 600 openat dirfd=AT_FDCWD name=/b flags=O_RDONLY fd=7 mode=0",
+        predicate=compile_filter("evt.type = openat"),
+    )
+    assert [name for name in done.order if "Event" in name] == []
+    before, after = (process for process in done.of("Process") if process["oid"]["hpid"] == 500)
+    assert after["state"] == "MODIFIED"
+    assert (before["exe"], before["uid"]) == ("/bin/sh", 33)
+    assert (after["exe"], after["uid"]) == (("/usr/bin/evil", 33) if "exec" in change else ("/bin/sh", 0))
+    at = [i for i, (name, fields) in enumerate(done.records) if name == "File" and fields["path"] == "/etc/shadow"]
+    assert done.records[at[0] - 1][1] == after
+
+
+def test_exited_processes_take_bounded_memory(convert: Convert) -> None:
+    """Each with an environment of its own; they are remembered for a second."""
+    text = "process 1 comm=init exe=/sbin/init\n" + "".join(
+        f'+ 1 clone child={1000 + i} flags=0\n+ {1000 + i} execve filename=/x exe=x env="A={i}{"x" * 60_000}"\n'
+        f"+ {1000 + i} procexit ret=0\n"
+        for i in range(150)
+    )
+    done = convert(text * 3, look=lambda engine: engine.entities.exited_bytes)
+    assert 0 < done.seen <= MAX_EXITED_BYTES

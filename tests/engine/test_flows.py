@@ -546,3 +546,23 @@ def test_a_flow_that_is_written_early_may_go_on(convert: Convert, fd: int) -> No
     done = convert(capture(write_events))
     assert done.flows().count((500, fd, "/srv/0", "OPEN TRUNCATE")) == 1
     assert (500, fd, "/srv/0", "OPEN CLOSE") in done.flows()
+
+
+def test_a_file_that_is_open_over_an_exec_into_a_container_becomes_the_containers(convert: Convert) -> None:
+    """As runc begins: what was written before belongs to the host's file."""
+    done = convert(
+        f"container plain id={'1' * 64} image=alpine:3.19\nprocess 1 comm=init exe=/sbin/init\n"
+        "process 500 parent=1 comm=runc exe=/bin/runc\nfd 500 1 file /srv/log.txt flags=O_RDWR\n"
+        '+ 500 write fd=1 size=10 res=10 data="1"\n+ 500 execve filename=/bin/app exe=app container=plain\n'
+        '+ 500 write fd=1 size=7 res=7 data="1"\n+ 500 close fd=1 res=0'
+    )
+    container = {file["oid"]: file["containerId"] for file in done.of("File")}
+    written = {container[flow["fileOID"]]: flow["numWSendBytes"] for flow in done.of("FileFlow")}
+    assert written == {None: 10, "1" * 12: 7}
+
+
+def test_a_bpf_command_that_returns_0_opens_no_fd_0(convert: Convert) -> None:
+    start = "process 500 parent=1 comm=a exe=/bin/a\nfd 500 0 file /srv/in.txt flags=O_RDWR\n"
+    writes = '+ 500 write fd=0 size=1 res=1 data="1"\n+ 500 close fd=0 res=0'
+    assert [flow[3] for flow in convert(start + "+ 500 bpf cmd=1 fd=0\n" + writes).flows()] == ["WRITE_SEND CLOSE"]
+    assert convert(start + "+ 500 bpf cmd=5 fd=0\n" + writes).flows() == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sftools.limits import MAX_THREADS
+from sftools.scap import tables
 from sftools.scap.writer import ScapWriter
 
 SHELL = """process 1 comm=init exe=/sbin/init exepath=/sbin/init
@@ -347,3 +348,74 @@ def test_main_threads_that_outlive_their_eviction_do_not_fill_the_table(convert:
 
     done = convert(capture(write), decoded=False, look=lambda e: e.threads.refused)
     assert done.seen == 0
+
+
+# What another review found
+
+
+def test_a_leader_by_flag_that_dies_leaves_nothing_behind(convert: Convert) -> None:
+    """A thread that is flagged a main thread dies, and its tid returns as a plain thread of the same group."""
+    thread_flag = tables.PPM_CL_CLONE_THREAD
+
+    def write(writer: ScapWriter) -> None:
+        def clone(second: int, tid: int, pid: int, ptid: int, flags: int = 0) -> None:
+            params = (0, b"a", b"", tid, pid, ptid, b"", 0, 0, 0, 0, 0, 0, b"a", b"", flags, 0, 0, tid, pid, 0)
+            writer.event(second * SECOND, tid, "PPME_SYSCALL_CLONE_20_X", params)
+
+        clone(1, 501, 500, 1, thread_flag | tables.PPM_CL_IS_MAIN_THREAD)
+        clone(1, 502, 500, 1, thread_flag)
+        writer.event(1 * SECOND, 501, "PPME_PROCEXIT_1_E", (0, 0, 0, 0, 0))
+        clone(4, 501, 500, 1, thread_flag)
+        clone(4, 600, 600, 502)
+        for tid in (600, 502):
+            writer.event(4 * SECOND, tid, "PPME_SYSCALL_MKDIR_2_X", (0, "/x"))
+
+    assert convert(capture(write)).self_contained()
+
+
+def test_a_reused_pid_is_a_new_process_though_old_threads_never_exited(convert: Convert) -> None:
+    done = convert(
+        "process 1 comm=init exe=/sbin/init\nprocess 500 parent=1 comm=old exe=/bin/old\nthread 501 of=500\n"
+        "+ 500 procexit ret=0\n+5s 1 clone child=500 flags=0\n+ 500 execve filename=/bin/new exe=new\n"
+        "+ 500 clone child=800 flags=0"
+    )
+    old, new = (p["oid"] for p in done.of("Process") if p["oid"]["hpid"] == 500 and p["state"] != "MODIFIED")
+    assert (old["createTS"], new["createTS"] > 0) == (0, True)
+    (child,) = (process for process in done.of("Process") if process["oid"]["hpid"] == 800)
+    assert child["poid"] == new
+    assert [event["procOID"] for event in done.of("ProcessEvent") if event["tid"] == 500][-1] == new
+
+
+def test_a_subreaper_inherits(convert: Convert) -> None:
+    """prctl(PR_SET_CHILD_SUBREAPER), in a capture whose exits do not name the reaper."""
+    done = convert(
+        "process 1 comm=init exe=/sbin/init\nprocess 500 parent=1 comm=shim exe=/bin/shim\n"
+        "+ 500 prctl option=36 arg2_str=none arg2_int=1 res=0\n+ 500 clone child=600 flags=0\n"
+        "+ 600 clone child=700 flags=0\n+ 600 PROCEXIT_1 status=0\n+ 700 mkdir path=/x mode=0 res=0",
+        look=lambda engine: engine.threads.by_tid[700].ptid,
+    )
+    assert done.seen == 500
+
+
+def test_room_is_made_of_threads_that_can_go(needs_compiled: None, convert: Convert) -> None:
+    """Dead main threads whose other threads live stay; the idle ones go instead, and each round frees some."""
+    half = MAX_THREADS // 4
+
+    def write(writer: ScapWriter) -> None:
+        rows = []
+        for i in range(half):
+            pid = 10 + 2 * i
+            rows += [{"tid": tid, "pid": pid, "ptid": 0, "vtid": tid, "vpid": pid} for tid in (pid, pid + 1)]
+        rows += [
+            {"tid": tid, "pid": tid, "ptid": 0, "vtid": tid, "vpid": tid} for tid in range(10**6, 10**6 + 2 * half)
+        ]
+        writer.process_list(rows)
+        for i in range(half):
+            writer.event(SECOND, 10 + 2 * i, "PPME_PROCEXIT_1_E", (0, 0, 0, 0, 0))
+        for tid in range(5 * 10**6, 5 * 10**6 + half):
+            writer.event(SECOND, tid, "PPME_SYSCALL_MKDIR_2_X", (0, "/x"))
+
+    done = convert(capture(write), look=lambda engine: (engine.threads.refused, engine.threads.evicted), decoded=False)
+    refused, evicted = done.seen
+    assert refused == 0
+    assert evicted < 2 * half
