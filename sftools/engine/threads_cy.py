@@ -95,6 +95,9 @@ class Threads:
 
     def weigh(self, thread):
         """Count a thread's texts, which may have changed; where all threads' are too many, make room."""
+        if self.by_tid.get(thread.tid) is not thread:
+            # A main thread that died, whose tid is another's now: it stays with its group, and counts no more.
+            return 0
         # The arguments twice: the Process entity has them joined.
         weight: cython.longlong = (
             len(thread.comm) + len(thread.exe) + len(thread.exepath) + 2 * len(thread.args) + len(thread.env)

@@ -50,6 +50,8 @@ def _canonical(schema: Any, namespace: str, depth: int) -> Any:
         return schema if schema in _PRIMITIVES or "." in schema or not namespace else f"{namespace}.{schema}"
     if isinstance(schema, list):
         return [_canonical(branch, namespace, depth + 1) for branch in schema]
+    if not isinstance(schema, dict):
+        raise SftoolsError(f"bad Avro schema: {str(schema)[:40]} is no type")
     try:
         kind = schema["type"]
         if not isinstance(kind, str):
@@ -74,5 +76,7 @@ def _canonical(schema: Any, namespace: str, depth: int) -> Any:
             for field in schema["fields"]
         ]
         return {"name": name, "type": kind, "fields": fields}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except KeyError as error:
+        raise SftoolsError(f"bad Avro schema: a type without {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:
         raise SftoolsError(f"bad Avro schema: {error}") from None

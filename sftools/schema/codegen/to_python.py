@@ -358,14 +358,14 @@ def _sentence(doc: str | None, more: str) -> str:
 def _docstring(doc: str, indent: str) -> Iterator[str]:
     """A docstring's lines, as ruff leaves them."""
     text = "".join(char if char.isprintable() or char == "\n" else " " for char in doc.expandtabs())
-    text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"').strip() or "No description."
+    text = text.replace("\\", "\\\\").strip() or "No description."
+    if '"""' in text or text.endswith('"'):
+        text = text.replace('"', '\\"')
     first, _, rest = text.partition("\n")
     lines = [first.rstrip(), *(line.rstrip() for line in textwrap.dedent(rest).split("\n"))] if rest else [first]
     lines = [piece for line in lines for piece in _wrap(line, WIDTH - len(indent) - 7)]
     if lines[0].startswith('"'):
         lines[0] = f" {lines[0]}"
-    if len(lines) == 1 and lines[0].endswith('"'):
-        lines[0] = lines[0][:-1] + '\\"'
     end = '"""'
     made = [f'{indent}"""{lines[0]}', *(f"{indent}{line}".rstrip() for line in lines[1:])]
     if len(lines) == 1:

@@ -1,5 +1,6 @@
 """The Python that sf-codegen writes: how it behaves, and that ruff and mypy have nothing to say about it."""
 
+import ast
 import subprocess
 import sys
 import types
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import fastavro
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sftools.schema import sysflow
-from sftools.schema.codegen import compile_idl, generate
+from sftools.schema.codegen import compile_idl, generate, to_python
 from sftools.schema.codegen.to_json import schema_json
 
 ROOT = Path(__file__).parents[3]
@@ -210,3 +213,14 @@ def test_ruff_has_nothing_to_say(torture: Callable[[str], str], name: str) -> No
 def test_mypy_has_nothing_to_say(torture: Callable[[str], str], tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     run("mypy", "--strict", "--config-file", "", "--cache-dir", str(tmp_path / "cache"), torture("word"))
+
+
+@given(st.text(alphabet="\"\\ a\n.'", min_size=1, max_size=12))
+def test_any_documentation_makes_a_docstring(text: str) -> None:
+    """Quotes and backslashes, in any order and at either end."""
+    lines = list(to_python._docstring(text, "    "))
+    code = "class A:\n" + "\n".join(lines) + "\n"
+    found = ast.get_docstring(ast.parse(code).body[0], clean=True)  # type: ignore[arg-type]
+    assert found is not None
+    if text.strip():
+        assert found.split() == text.split()
