@@ -87,9 +87,10 @@ asan: $(VENV)/.ready ## compile with address and undefined-behaviour sanitizers,
 	SFTOOLS_SANITIZE=1 SFTOOLS_REQUIRE_EXT=1 $(BIN)/python setup.py --quiet \
 		build --build-lib build/asan --build-temp build/asan-objects
 
-fuzz: asan pure ## look for crashes and differences for SECONDS=60, in both fuzzers at once
-	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS) & $(BIN)/python scripts/fuzz_plain.py --seconds $(SECONDS); \
-		plain=$$?; wait $$! && exit $$plain
+fuzz: asan pure ## look for crashes and differences for SECONDS=60, in captures, traces and plain Python at once
+	@status=0 running=; for fuzzer in "fuzz.py --target captures" "fuzz.py --target traces" fuzz_plain.py; do \
+		$(BIN)/python scripts/$$fuzzer --seconds $(SECONDS) & running="$$running $$!"; done; \
+	for process in $$running; do wait $$process || status=1; done; exit $$status
 
 clean: ## remove what was built, and .venv
 	rm -rf build dist bench-data $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -145,7 +145,7 @@ TARGETS = {make.__name__: make for make in (lists, metadata, text, filters, idl,
 def seeds(target: str) -> list[bytes]:
     """Sound inputs to begin with."""
     if target == "lists":
-        from fuzz import Block, parse
+        from fuzz_captures import Block, parse
 
         captures = [path.read_bytes() for path in sorted(FIXTURES.glob("*.scap"))]
         bodies = {p.body for capture in captures for p in parse(capture) if isinstance(p, Block) and len(p.body) < 5000}

@@ -1,8 +1,8 @@
-"""Earlier findings of scripts/fuzz.py, and damage of every kind done to the fixtures: never more than an error."""
+"""Earlier findings of scripts/fuzz.py, damage done to the fixtures, and captures that no kernel would make: never more
+than an error."""
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import random
@@ -14,6 +14,7 @@ import fastavro
 import pytest
 
 from sftools.avro.encoder_cy import Encoder
+from sftools.engine import threads_cy
 from sftools.engine.engine_cy import Engine
 from sftools.engine.options import EngineOptions
 from sftools.errors import SftoolsError
@@ -22,20 +23,20 @@ from sftools.schema.versions import schema_json
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = sorted((ROOT / "tests" / "corpus" / "captures").glob("*.scap"))
+KEPT_TRACES = sorted((ROOT / "tests" / "corpus" / "traces").glob("*.sf"))
 
-_spec = importlib.util.spec_from_file_location("fuzz", ROOT / "scripts" / "fuzz.py")
-assert _spec
-assert _spec.loader
-fuzz = importlib.util.module_from_spec(_spec)
-sys.modules["fuzz"] = fuzz  # dataclasses look their module up
-_spec.loader.exec_module(fuzz)
+sys.path.append(str(ROOT / "scripts"))
+
+import fuzz_captures  # noqa: E402
+import fuzz_sequences  # noqa: E402
+import fuzz_traces  # noqa: E402
 
 
 def records(data: bytes, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The records of an input of the fuzzer, decoded; the conversion may fail with an error of sftools only."""
     lost: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lost.append)
-    options = fuzz.options_of(data[0])
+    options = fuzz_captures.options_of(data[0])
     blocks: list[tuple[bytes, int]] = []
     encoder = Encoder(lambda block, count: blocks.append((bytes(block), count)), options["schema"])
 
@@ -71,7 +72,30 @@ def test_mutated_fixtures(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A taste of make fuzz, the same on every machine: a seed's inputs depend on the fixtures only."""
     rng = random.Random(seed)
     captures = sorted((ROOT / "tests" / "fixtures").glob("*.scap"))
-    parts = [list(fuzz.parse(path.read_bytes())) for path in rng.sample(captures, 4)]
-    mutator = fuzz.Mutator(rng, [some for some in parts if some])
+    parts = [list(fuzz_captures.parse(path.read_bytes())) for path in rng.sample(captures, 4)]
+    mutator = fuzz_captures.Mutator(rng, [some for some in parts if some])
     for _ in range(5):
         records(mutator.input(), monkeypatch)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_sequences(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads, fds and containers that meet in every way, converted; without compiled modules, all sums are checked."""
+    sequences = fuzz_sequences.Sequences(random.Random(seed))
+    for _ in range(5):
+        data = sequences.input()
+        records(data, monkeypatch)
+        fuzz_captures.run(data, checked=threads_cy.__file__.endswith(".py"))
+
+
+@pytest.mark.parametrize("path", KEPT_TRACES, ids=[path.stem for path in KEPT_TRACES])
+def test_earlier_findings_in_traces(path: Path) -> None:
+    fuzz_traces.run(path.read_bytes(), checked=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mutated_traces(seed: int) -> None:
+    """Read, joined and printed; what is sound is what fastavro reads, too."""
+    mutator = fuzz_traces.inputs(random.Random(seed))
+    for _ in range(10):
+        fuzz_traces.run(mutator.input(), checked=True)
