@@ -109,9 +109,7 @@ def broken(engine: Any) -> list[str]:
         alive = sum(not thread.dead for thread in group.threads.values())
         check("Group.alive is not the number of its live threads", alive == group.alive)
         check("a group without a live thread", alive > 0)
-        # A dead main thread stays with its group, also where its tid is another's now.
-        gone = [thread for tid, thread in group.threads.items() if threads.by_tid.get(tid) is not thread]
-        here = all(thread.dead and thread is group.leader for thread in gone)
+        here = all(threads.by_tid.get(tid) is thread for tid, thread in group.threads.items())
         check("a group has a thread that the table has not", here)
         check("Group.leader is in another group", group.leader is None or group.leader.group is group)
     for tid, thread in threads.by_tid.items():

@@ -78,6 +78,13 @@ class Threads:
         if old is not None:
             self.text -= old.weight
             old.weight = 0
+            if old.group is not None and old.group.pid != thread.pid:
+                # A main thread that stayed for its group's other threads, though its tid is free again.
+                self.die(old)
+                old.group.threads.pop(old.tid, None)
+                if old.group.leader is old:
+                    old.group.leader = None
+                old.group = None
         elif len(self.by_tid) >= _MAX_THREADS:
             if not self.stuck:
                 self.make_room()
@@ -95,9 +102,6 @@ class Threads:
 
     def weigh(self, thread):
         """Count a thread's texts, which may have changed; where all threads' are too many, make room."""
-        if self.by_tid.get(thread.tid) is not thread:
-            # A main thread that died, whose tid is another's now: it stays with its group, and counts no more.
-            return 0
         # The arguments twice: the Process entity has them joined.
         weight: cython.longlong = (
             len(thread.comm) + len(thread.exe) + len(thread.exepath) + 2 * len(thread.args) + len(thread.env)
