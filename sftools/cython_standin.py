@@ -32,6 +32,11 @@ def cast(kind: Any, value: Any, **options: Any) -> Any:
     return value
 
 
+def address(value: Any) -> Any:
+    """Only compiled code takes addresses."""
+    raise TypeError("uncompiled code has no addresses")
+
+
 def declare(kind: Any, value: Any = None) -> Any:
     """A variable's first value."""
     return value

@@ -88,7 +88,8 @@ def test_open_flags_by_name() -> None:
 
 def test_open_flags_without_a_name_are_shown() -> None:
     texts = forms("nasty", "file.openflags", open_flags="names")
-    assert (texts[1], texts[2], texts[1 << 12], texts[1 << 14]) == ("RDONLY", "WRONLY", "CLOEXEC", "0x4000")
+    assert (texts[1], texts[2], texts[1 << 12], texts[1 << 14]) == ("RDONLY", "WRONLY", "CLOEXEC", "F_CREATED")
+    assert texts[1 << 15] == "0x8000"
     assert forms("webshell", "file.openflags", open_flags="names")[0] == "NONE"
 
 

@@ -189,7 +189,7 @@ def _program(schema: Any, path: str | None, slots: set[int]) -> list[int]:
 
 
 def _fits(path: str, schema: Any) -> bool:
-    """Whether a type is what the slot of a field means: a record type may have a field of that name with another one."""
+    """Whether a type is what a slot means: records may have fields of such a name with another one."""
     kind = _kind(schema)
     if path in NUMBERS:
         return kind in _INTEGERS
