@@ -864,7 +864,8 @@ class Engine:
         for fd in fds.numbers(first, last):
             info = fds.get(fd)
             if flags & 4:  # PPM_CLOSE_RANGE_CLOEXEC
-                fds.own(fd, info).cloexec = True
+                if not info.cloexec:
+                    fds.own(fd, info).cloexec = True
             else:
                 self._data_op(thread, info, fd, _OP_CLOSE, 0)
                 self.threads.fd_budget += info.cost()

@@ -135,10 +135,19 @@ class Entities:
 
     def _new_process(self, thread, state, ts):
         """A Process as its main thread is now; its container is the given thread's."""
-        process: Process = Process.__new__(Process)
+        process: Process = thread.group.process
         leader: Thread = thread.group.leader if thread.group.leader is not None else thread
         above: Thread = self.threads.parent(leader)
         parent: Process
+        if process is None or process.exited or process.create_ts != cython.cast(cython.longlong, leader.clone_ts):
+            if process is not None:
+                process.parent = None
+            process = Process.__new__(Process)
+            process.flows = []
+        # Else the same goes on: its children are linked to it. Replaced ones would hang on each other in a chain, which,
+        # freed link by link, exhausts the stack.
+        process.has_parent = False
+        process.parent = None
         process.state = state
         process.ts = ts
         process.pid = thread.group.pid
@@ -148,7 +157,6 @@ class Entities:
         process.env = leader.env
         process.tty = leader.tty != 0
         process.container = thread.container
-        process.flows = []
         self._snapshot(process, leader)
         if above is not None and not above.is_invalid():
             if above.group.leader is not None:
@@ -159,7 +167,7 @@ class Entities:
             process.parent = above.group.process
         elif leader.ptid > 0:
             parent = self.by_pid.get(leader.ptid)
-            if parent is not None:
+            if parent is not None and parent is not process:
                 process.has_parent = True
                 process.parent_ts = parent.create_ts
                 process.parent_pid = parent.pid
@@ -228,9 +236,14 @@ class Entities:
 
     def mark_exited(self, process, now):
         """The process has exited at second `now`."""
+        if process.charged:
+            # Its main thread came back to life by an exec, and died again: it waits already.
+            process.exited = now
+            return 0
         process.exited = now
+        process.charged = _text(process)
         self.exited.append(process)
-        self.exited_bytes += _text(process)
+        self.exited_bytes += process.charged
         while len(self.exited) > _MAX_EXITED or self.exited_bytes > _MAX_EXITED_BYTES:
             self._forget_exited()
 
@@ -245,7 +258,8 @@ class Entities:
 
     def _forget_exited(self):
         process: Process = self.exited.popleft()
-        self.exited_bytes -= _text(process)
+        self.exited_bytes -= process.charged
+        process.charged = 0
         self._delete(process)
 
     def _delete(self, process: Process):
@@ -389,8 +403,8 @@ def _int32(number: int) -> int:
 
 
 def _text(process: Process):
-    """The bytes of a process's texts."""
-    return len(process.exe) + len(process.exe_args) + len(process.env) + len(process.cwd)
+    """What a process counts for: the bytes of its texts, and one."""
+    return 1 + len(process.exe) + len(process.exe_args) + len(process.env) + len(process.cwd)
 
 
 def _strings(raw: bytes) -> list:

@@ -159,6 +159,7 @@ cdef class Process:
     cdef bint stale
     cdef readonly unsigned long long epoch
     cdef readonly unsigned long long exited
+    cdef long long charged
     cdef list flows
     cdef dict far_flows
     cdef readonly long long open_flows

@@ -294,14 +294,26 @@ class FdTable:
 
     def numbers(self, first, last):
         """The open fd numbers from first to last, ascending."""
-        found: list = [
-            fd for fd in range(min(first, len(self.near)), min(last + 1, len(self.near))) if self.near[fd] is not None
-        ]
+        found: list = []
+        far: list = []
+        fd: cython.longlong
+        near: cython.longlong = len(self.near)
+        # As with an exec: a capture can have 65,536 fds open and ask for them with every event.
+        for fd in range(min(first, near), min(last + 1, near)):
+            if self.near[fd] is not None:
+                found.append(fd)
         if self.far is not None:
             if last - first < len(self.far):
-                found.extend([fd for fd in range(first, last + 1) if fd in self.far])
+                for fd in range(first, last + 1):
+                    if fd in self.far:
+                        far.append(fd)
             else:
-                found.extend(sorted([fd for fd in self.far if first <= fd <= last]))
+                for number in self.far:
+                    fd = number
+                    if first <= fd <= last:
+                        far.append(number)
+                far.sort()
+            found.extend(far)
         return found
 
 

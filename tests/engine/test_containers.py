@@ -26,7 +26,7 @@ from sftools.engine.containers import (
     from_fields,
     from_json,
 )
-from sftools.limits import MAX_LABELS_BYTES
+from sftools.limits import MAX_LABELS_BYTES, MAX_NAME_BYTES
 
 ID = "0123456789abcdef" * 4
 SHORT = b"0123456789ab"
@@ -52,6 +52,9 @@ def find(path: str) -> tuple[bytes, int] | None:
         (f"/machine.slice/libpod-{ID}.scope/container", (SHORT, CT_CUSTOM)),
         (f"/machine.slice/libpod-conmon-{ID}.scope", (SHORT, CT_CUSTOM)),
         (f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope", (SHORT, CT_CUSTOM)),
+        (f"/docker-{ID}.scope/a\nb", (SHORT, CT_DOCKER)),
+        (f"/crio-{ID}.scope/a\nb", (SHORT, CT_CRIO)),
+        (f"/libpod-{ID}.scope/a\nb", (SHORT, CT_CUSTOM)),
         ("/lxc/web1", (b"web1", CT_LXC)),
         ("/lxc.payload/web1", (b"web1", CT_LXC)),
         ("/lxc.payload.web1/init.scope", (b"web1", CT_LXC)),
@@ -276,6 +279,22 @@ def test_a_restart_count_that_is_none_is_0(count: str) -> None:
     assert facts is not None
     assert facts.pod is not None
     assert facts.pod.restart_count == 0
+
+
+def test_names_are_bounded() -> None:
+    long = "x" * 500_000
+    pod = {f"io.kubernetes.pod.{key}": long for key in ("name", "uid", "namespace")}
+    facts = from_json(doc(id=long, name=long, image=long, imagetag=long, imageid=long, labels=pod))
+    assert facts is not None
+    assert facts.pod is not None
+    old = from_fields(long.encode(), 0, long.encode(), long.encode())
+    found = find("/lxc/" + "x" * 10_000)
+    assert found is not None
+    names = [facts.id, facts.name, facts.imageid, facts.pod.id, facts.pod.name, facts.pod.namespace, old.id, old.name]
+    assert {len(name) for name in [*names, found[0]]} == {MAX_NAME_BYTES}
+    assert max(len(facts.image), len(old.image)) <= 2 * MAX_NAME_BYTES + 1
+    # Containers are found by either.
+    assert facts.id == old.id == found[0]
 
 
 def test_the_old_event_has_no_tag() -> None:

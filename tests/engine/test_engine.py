@@ -163,6 +163,31 @@ def test_exec_in_all_its_layouts(convert: Convert, event: str) -> None:
     assert done.of("Process")[-1]["exeArgs"] == "x"
 
 
+def test_an_exec_of_few_parameters_takes_none_from_the_event_before(convert: Convert) -> None:
+    """The environment and the terminal of the exec before it are another process's."""
+
+    def execve(pid: int) -> tuple[Any, ...]:
+        return (0, b"/b", b"", pid, pid, 1, b"", 0, 0, 0, 0, 0, 0, b"b")
+
+    out = io.BytesIO()
+    writer = ScapWriter(out)
+    writer.section()
+    entry: dict[str, Any] = {
+        "ptid": 1,
+        "env": b"A=1",
+        "pidns_init_start_ts": 0,
+        "tty": 5,
+        "loginuid": 0,
+        "exe_writable": 0,
+    }
+    entry |= {"cap_inheritable": 0, "cap_permitted": 0}
+    writer.process_list([{"tid": pid, "pid": pid, "vtid": pid, "vpid": pid, **entry} for pid in (500, 600)])
+    writer.event(SECOND, 600, "PPME_SYSCALL_EXECVE_19_X", (*execve(600), b"cpu=/", b"B=2", 7))
+    writer.event(SECOND, 500, "PPME_SYSCALL_EXECVE_19_X", execve(500))
+    done = convert(out.getvalue())
+    assert [(process["env"], process["tty"]) for process in done.of("Process")] == [(["B=2"], True), (["A=1"], True)]
+
+
 def test_a_failed_exec_is_an_event_and_changes_nothing(convert: Convert) -> None:
     done = convert(SHELL + "+ 500 execve filename=/bin/next exe=next res=-ENOENT")
     assert done.events() == [(500, 500, "EXEC", -2)]

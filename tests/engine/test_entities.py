@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from sftools.filter import compile_filter
-from sftools.limits import MAX_CONTAINERS, MAX_EXITED_BYTES, MAX_FILES
+from sftools.limits import MAX_CLOCK_RETURNS, MAX_CONTAINERS, MAX_EXITED_BYTES, MAX_FILES
+from sftools.scap import tables
 from sftools.scap.writer import ScapWriter
 
 Convert = Callable[..., Any]
@@ -431,3 +432,47 @@ def test_exited_processes_take_bounded_memory(convert: Convert) -> None:
     )
     done = convert(text * 3, look=lambda engine: engine.entities.exited_bytes)
     assert 0 < done.seen <= MAX_EXITED_BYTES
+
+
+def test_a_process_that_exits_again_is_counted_once(convert: Convert) -> None:
+    """An exec brings a main thread back to life; its arguments are others then."""
+    clock = iter(range(SECOND, 2 * SECOND))
+
+    def write(writer: ScapWriter, times: int, end: int = 0) -> None:
+        def clone(tid: int, flags: int) -> None:
+            params = (0, b"a", b"", tid, 500, 1, b"", 0, 0, 0, 0, 0, 0, b"a", b"", flags, 0, 0, tid, 500, 0)
+            writer.event(next(clock), tid, "PPME_SYSCALL_CLONE_20_X", params)
+
+        def execve(args: bytes) -> None:
+            params = (0, b"/x", args, 500, 500, 1, b"", 0, 0, 0, 0, 0, 0, b"x")
+            writer.event(next(clock), 500, "PPME_SYSCALL_EXECVE_19_X", params)
+
+        clone(500, 0)
+        for _ in range(times):
+            execve(b"a" * 5000)
+            clone(501, tables.PPM_CL_CLONE_THREAD)
+            writer.event(next(clock), 500, "PPME_PROCEXIT_1_E", (0, 0, 0, 0, 0))
+        execve(b"")
+        if end:
+            writer.event(end, 500, "PPME_SYSCALL_MKDIR_2_X", (0, "/x"))
+
+    def exited(engine: Any) -> int:
+        found: int = engine.entities.exited_bytes
+        return found
+
+    assert 5000 < convert(capture(lambda writer: write(writer, 2)), look=exited).seen < 10_000
+    # Seconds later nobody waits any more.
+    assert convert(capture(lambda writer: write(writer, 1, SECOND * 5)), look=exited).seen == 0
+
+
+def test_a_clock_that_goes_back_and_forth_does_not_make_a_file_each_time(convert: Convert) -> None:
+    leap = "=1000000000000000000 500 mkdir path=/a mode=0 res=0\n=1000000000 500 mkdir path=/b mode=0 res=0\n"
+    text = SHELL + leap * 300
+    done = convert(text, rotate_seconds=1)
+    assert 2 < len(done.files) <= MAX_CLOCK_RETURNS + 2
+    assert done.self_contained()
+
+
+def test_an_interval_that_is_longer_than_time(convert: Convert) -> None:
+    text = SHELL + MKDIR.format("/a") + "+20s " + MKDIR.format("/b")[2:]
+    assert len(convert(text, rotate_seconds=2**62).files) == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sftools.engine.state_cy import FdInfo, FdTable
-from sftools.limits import MAX_FDS_PER_PROCESS
+from sftools.limits import MAX_FDS, MAX_FDS_PER_PROCESS
 from sftools.scap.writer import ScapWriter
 
 Convert = Callable[..., Any]
@@ -156,6 +156,26 @@ def test_close_on_exec() -> None:
 
 
 @visible
+def test_an_entry_costs_what_it_did_when_it_was_put() -> None:
+    """Else the room for fds shrinks, or grows, with every name that changes while the fd is open."""
+    table: Any = FdTable()
+    for before, after in ((b"/a", b"/" + b"b" * 16_000), (b"/" + b"b" * 16_000, b"/a")):
+        info = entry(before)
+        table.put(2000, info)
+        info.name = after
+        table.remove(2000)
+        assert table.weight == 0
+
+
+@visible
+def test_places_for_near_fds_cost() -> None:
+    """A process with nothing but fd 1023 open has a list of a thousand."""
+    table: Any = FdTable()
+    table.put(1023, entry())
+    assert table.weight >= len(table.near) // 32 == 32
+
+
+@visible
 def test_a_table_is_bounded() -> None:
     """Full, it takes no further number, but still a new file under one that it has."""
     table: Any = FdTable()
@@ -289,10 +309,20 @@ def test_a_change_in_a_forked_process_is_its_own(convert: Convert) -> None:
         ("close_range first=3 last=0xffffffff flags=0 res=0", [0]),
         ("close_range first=3 last=0xffffffff flags=0 res=-EINVAL", [0, 3, 4, 5000, 5001]),
         ("close_range first=9 last=3 flags=0 res=0", [0, 3, 4, 5000, 5001]),
+        ("close_range first=5000 last=5000 flags=0 res=0", [0, 3, 4, 5001]),
     ],
 )
 def test_close_range(convert: Convert, call: str, left: list[int]) -> None:
     assert convert(SHELL + f"+ 500 {call}", look=fds(500)).seen == left
+
+
+def test_close_range_close_on_exec(convert: Convert) -> None:
+    """Also in a table that another process shares the entries of: there nothing changes."""
+    text = SHELL + (
+        "+ 500 clone child=600 flags=0\n+ 600 close_range first=3 last=0xffffffff flags=4 res=0\n"
+        "+ 600 execve filename=/x exe=x\n+ 500 execve filename=/x exe=x"
+    )
+    assert convert(text, look=lambda engine: (fds(600)(engine), fds(500)(engine))).seen == ([0], [0, 3, 5000])
 
 
 def test_pidfd_getfd_takes_another_processes_fd(convert: Convert) -> None:
@@ -313,3 +343,21 @@ def test_the_fds_of_a_process_are_bounded(convert: Convert, needs_compiled: None
         writer.event(10**9, 500, "PPME_SYSCALL_SIGNALFD4_X", (fd, 0))
     done = convert(out.getvalue(), decoded=False, look=lambda e: len(fds(500)(e)))
     assert done.seen == MAX_FDS_PER_PROCESS
+
+
+def test_fds_are_given_back_where_a_group_gets_a_new_table(convert: Convert) -> None:
+    """A main thread that is flagged as one joins a group that is there, with its parent's fds, again and again."""
+    out = io.BytesIO()
+    writer = ScapWriter(out)
+    writer.section()
+    writer.process_list([{"tid": 400, "pid": 400, "ptid": 1, "vtid": 400, "vpid": 400}])
+    for fd in range(300):
+        params = (fd, -100, b"/" + b"a" * 16_000, 1, 0, 0, 0)
+        writer.event(10**9, 400, "PPME_SYSCALL_OPENAT_2_X", params)
+    weight = 300 * (1 + (16_001 >> 8))
+    for i in range(MAX_FDS // weight + 10):
+        tid = 1000 + i
+        params = (0, b"a", b"", tid, 500, 400, b"", 0, 0, 0, 0, 0, 0, b"a", b"", 0, 0, 0, tid, 500, 0)
+        writer.event(10**9 + i, tid, "PPME_SYSCALL_CLONE_20_X", params)
+    done = convert(out.getvalue(), look=lambda engine: (engine.threads.refused, len(fds(500)(engine))))
+    assert done.seen == (0, 300)

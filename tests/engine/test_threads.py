@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -419,3 +420,29 @@ def test_room_is_made_of_threads_that_can_go(needs_compiled: None, convert: Conv
     refused, evicted = done.seen
     assert refused == 0
     assert evicted < 2 * half
+
+
+def test_a_long_working_directory_counts(convert: Convert) -> None:
+    """It is the process's: counted with its main thread, not again with each of the others."""
+    done = convert(
+        f"process 500 comm=a exe=/a\nthread 501 of=500\n+ 501 chdir path=/{'d' * 10_000} res=0\n"
+        "+ 501 chdir path=. res=0",
+        look=lambda engine: engine.threads.text,
+    )
+    assert 10_000 < done.seen < 12_000
+
+
+@pytest.mark.parametrize("rotate_seconds", [0, 5])
+def test_a_line_of_parents_is_not_freed_link_by_link(convert: Convert, rotate_seconds: int) -> None:
+    """It would take a thread's stack: at the end no Process holds another, or what another was."""
+    number = 50
+    text = "process 10 comm=a exe=/a\n" + "".join(f"+ {10 + i} clone child={11 + i} flags=0\n" for i in range(number))
+    calls = "".join(f"+ {10 + i} mkdir path=/x mode=0 res=0\n" for i in range(number))
+
+    def parents(engine: Any) -> list[Any]:
+        found = [engine.threads.groups[10 + i].process for i in range(number)]
+        assert all(below.parent is above for above, below in pairwise(found))
+        return found
+
+    done = convert(text + calls + calls.replace("+", "+20s", 1), look=parents, rotate_seconds=rotate_seconds)
+    assert [process.parent for process in done.seen] == [None] * number

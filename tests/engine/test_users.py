@@ -58,3 +58,14 @@ def test_a_name_is_bounded() -> None:
     name = users.user(b"", 1)
     assert name is not None
     assert len(name) <= MAX_NAME_BYTES
+
+
+def test_a_container_id_is_bounded() -> None:
+    users = Users()
+    long = b"c" * 900_000
+    users.add_user(long, 1, b"app")
+    users.add_group(long, 1, b"web")
+    assert max(len(key[0]) for table in (users._users, users._groups) for key in table) <= MAX_NAME_BYTES
+    assert (users.user(long, 1), users.group(long, 1)) == (b"app", b"web")
+    users.remove_user(long, 1)
+    assert users.user(long, 1) is None
