@@ -99,7 +99,7 @@ def expand(
     if os.path.isdir(name):
         return sorted(filter(accept, _listed(name, recursive, refused)), key=natural)
     if not os.path.lexists(name) and glob.has_magic(name):
-        matches = sorted((path for path in glob.glob(name) if not os.path.isdir(path)), key=natural)
+        matches = sorted((path for path in glob.glob(name) if os.path.isfile(path)), key=natural)
         if not matches:
             raise InputError(name, "matches no file")
         return matches

@@ -26,7 +26,7 @@ from sftools.avro.plan import Activity, Plan, Record
 from sftools.engine.engine_cy import Engine
 from sftools.engine.options import CONSUME, FLOW, MODES, NOFILES, READ_ALL, READ_SELECTED, EngineOptions
 from sftools.errors import InputError, OutputError, SftoolsError, UsageError
-from sftools.porter import PorterOptions, port
+from sftools.porter import PorterOptions, check_capture, port
 from sftools.reader import Row
 from sftools.scap.events_cy import EventCursor
 from sftools.schema import versions
@@ -78,7 +78,7 @@ def convert(
     engine = Engine(
         encoder,
         options,
-        lambda hostname: encoder.header(schema, exporter.encode() or hostname, node_ip.encode(), b""),
+        lambda hostname: encoder.header(schema, os.fsencode(exporter) or hostname, os.fsencode(node_ip), b""),
     )
 
     def ready() -> Iterator[Record]:
@@ -111,6 +111,7 @@ def convert(
                         more = False
                         damage = damage or error
                     yield from ready()
+                check_capture(cursor, source.name)
                 damage = damage or _damage(cursor, source.name)
         engine.finish()
         yield from ready()
@@ -262,6 +263,8 @@ class SysFlowDriver:
             stats = port([config.scapInputPath], self._output(), self._options, self._go_on)
         except _Exit:
             return 0
+        except _Raised as raised:
+            raise raised.error from None
         except InputError as error:
             raise SysFlowException(str(error), _code(error)) from error
         except (OutputError, BrokenPipeError) as error:
@@ -316,6 +319,13 @@ class _Exit(Exception):
     """exit() was called."""
 
 
+class _Raised(Exception):
+    """What the callback raised, so that it is not taken for an error of the conversion."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 class _Calls:
     """The output that calls a callback."""
 
@@ -341,7 +351,10 @@ class _Calls:
         while row.advance():
             if row.header is not None:
                 self._go_on()
-                self._callback(row.header, row.container, row.process, row.file, row.new_file, row.record)
+                try:
+                    self._callback(row.header, row.container, row.process, row.file, row.new_file, row.record)
+                except Exception as error:
+                    raise _Raised(error) from error
 
     def datum(self, data: bytes) -> None:
         pass

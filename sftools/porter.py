@@ -106,9 +106,7 @@ def find_captures(names: Sequence[str]) -> list[str]:
 
 def _is_capture(path: str) -> bool:
     name = os.path.basename(path)
-    return (
-        ".scap" in name and not name.startswith(".") and not name.endswith((".sf", ".tmp")) and not os.path.isdir(path)
-    )
+    return ".scap" in name and not name.startswith(".") and not name.endswith((".sf", ".tmp")) and os.path.isfile(path)
 
 
 def trace_name(path: str) -> str:
@@ -188,9 +186,14 @@ def _read(path: str, engine: Engine, options: PorterOptions, stats: Stats, progr
         stats.bytes_in += cursor.position
         stats.damaged += cursor.damaged
         stats.damage += [str(InputError(source.name, cause, offset)) for offset, cause in cursor.damage]
-        if not (cursor.events or cursor.damaged or cursor.known):
-            hint = "a network capture (pcapng) begins in the same way"
-            raise InputError(source.name, "has no block of a scap capture but the section header", hint=hint)
+        check_capture(cursor, source.name)
+
+
+def check_capture(cursor: EventCursor, name: str) -> None:
+    """At the end of an input: raises InputError where it was none."""
+    if not (cursor.events or cursor.damaged or cursor.known):
+        hint = "a network capture (pcapng) begins in the same way"
+        raise InputError(name, "has no block of a scap capture but the section header", hint=hint)
 
 
 def port_each(

@@ -9,10 +9,12 @@ import sys
 import tracemalloc
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import sftools
+from sftools.engine.engine_cy import Engine
 from sftools.errors import InputError, UsageError
 from sftools.reader import Record
 from sftools.scap.scenario import build
@@ -155,6 +157,25 @@ def test_closing_early_closes_the_capture(tmp_path: Path) -> None:
     assert open_files() > before
     records.close()
     assert open_files() == before
+
+
+def test_the_state_is_forgotten_when_it_is_closed_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cycles are not collected: what is not forgotten stays in memory until the program ends."""
+    engines: list[Any] = []
+
+    def made(*arguments: Any) -> Any:
+        engines.append(Engine(*arguments))
+        return engines[-1]
+
+    monkeypatch.setattr("sftools.libsysflow.Engine", made)
+    path = tmp_path / "t.scap"
+    path.write_bytes(many(20))
+    records = sftools.convert(path)
+    assert isinstance(next(records), SFHeader)
+    (engine,) = engines
+    assert len(engine.threads.by_tid) > 0
+    records.close()
+    assert (len(engine.threads.by_tid), len(engine.threads.groups), engine.flows.open) == (0, 0, 0)
 
 
 def test_memory_does_not_grow_with_the_capture(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import doctest
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,3 +26,23 @@ def test_python_api(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     told: list[str] = []
     runner.run(test, out=told.append)
     assert runner.summarize(verbose=False).failed == 0, "".join(told)
+
+
+def test_the_readme_shows_what_make_demo_prints(tmp_path: Path) -> None:
+    command = next(line for line in (ROOT / "Makefile").read_text().splitlines() if "/sysprint -c" in line)
+    fields = command.split(" -c ")[1].split()[0]
+    trace = tmp_path / "demo.sf"
+    convert = ["sysporter", "-r", str(ROOT / "tests" / "fixtures" / "webshell.scap"), "-w", str(trace)]
+    run = [sys.executable, "-c", "import sys; from sftools.tools import {0}; sys.argv[0] = '{0}'; {0}.main()"]
+    subprocess.run([*run[:2], run[2].format(convert[0]), *convert[1:]], check=True)
+    printed = subprocess.run(
+        [*run[:2], run[2].format("sysprint"), "-c", fields, str(trace)], check=True, capture_output=True, text=True
+    )
+    assert printed.stdout in (ROOT / "README.md").read_text()
+
+
+def test_every_extra_that_is_named_exists() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    texts = [path.read_text() for folder in ("docs", "sftools") for path in (ROOT / folder).rglob("*.[mp][dy]")]
+    named = set(re.findall(r"(?:sftools|\.)\[([a-z0-9]+)\]'", "\n".join([*texts, (ROOT / "README.md").read_text()])))
+    assert {"arrow", "pandas", "s3"} <= named <= set(extras)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from sftools.avro.container import ContainerWriter
 from sftools.avro.outputs import FileOutput
+from sftools.engine.engine_cy import Engine
 from sftools.engine.options import EngineOptions
 from sftools.errors import EXIT_ERROR, InputError, OutputError, UsageError
 from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, port, port_each, trace_name
@@ -196,6 +198,24 @@ def test_strict_stops_at_damage_and_leaves_nothing():
     with pytest.raises(InputError, match=r"^damaged.scap at offset \d+: "):
         port(["damaged.scap"], file_output("x.sf"), PorterOptions(strict=True))
     assert not list(Path().glob(".x*")) + list(Path().glob("x*"))
+
+
+@pytest.mark.usefixtures("captures")
+@pytest.mark.parametrize("name", ["damaged.scap", "one.scap"])
+def test_the_state_is_forgotten_however_it_ends(monkeypatch, name):
+    """Its cycles are not collected: what is not forgotten stays in memory until the program ends."""
+    engines = []
+
+    def made(*arguments):
+        engines.append(Engine(*arguments))
+        return engines[-1]
+
+    monkeypatch.setattr("sftools.porter.Engine", made)
+    with contextlib.suppress(InputError):
+        port([name], file_output("x.sf"), PorterOptions(strict=True))
+    (engine,) = engines
+    assert engine.cursor.events > 0
+    assert (len(engine.threads.by_tid), len(engine.threads.groups), engine.flows.open) == (0, 0, 0)
 
 
 @pytest.mark.usefixtures("captures")

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, NoReturn, Protocol
 
 from sftools.avro.container import ContainerWriter
@@ -324,10 +324,15 @@ class NewFile:
             pass
 
 
-def check(path: str, force: bool) -> None:
-    """Say before the work what will not do: raises OutputError where `path` exists, or its directory does not."""
+def check(path: str, force: bool, inputs: Iterable[str] = ()) -> None:
+    """Say before the work what will not do: raises OutputError where `path` exists, or its directory does not.
+
+    With `force` it may exist, but not be one of the inputs: a slip must not cost a recording.
+    """
     if os.path.isdir(path):
         raise OutputError(f"{path}: is a directory")
+    if os.path.isfile(path) and any(os.path.isfile(name) and os.path.samefile(name, path) for name in inputs):
+        raise OutputError(f"{path}: is also an input")
     if os.path.lexists(path) and not force and not _is_special(path):
         raise OutputError(f"{path}: exists already; --force overwrites it")
     directory = os.path.dirname(path) or "."

@@ -15,10 +15,11 @@ from sftools import __version__
 from sftools.avro import outputs
 from sftools.avro.container import CODECS, ContainerWriter
 from sftools.engine.options import FLOW, MODES, READ_ALL, READ_SELECTED, EngineOptions
-from sftools.errors import EXIT_DAMAGED, EXIT_OK, SftoolsError, UsageError
+from sftools.errors import EXIT_DAMAGED, EXIT_ERROR, EXIT_OK, SftoolsError, UsageError
 from sftools.limits import MAX_ROTATE_SECONDS
 from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, port, port_each, trace_name
 from sftools.schema.versions import LATEST, VERSIONS, schema_json
+from sftools.source import STDIN
 from sftools.tools.terminal import Progress, ended_by_signals, say
 
 NAME = "sysporter"
@@ -182,6 +183,9 @@ def main(context: click.Context, /, **given: Any) -> None:
         status = error.exit_code
     except BrokenPipeError:  # a reader that goes away, as head does, is no error
         status = EXIT_OK
+    except OSError as error:
+        _say(f"cannot write: {error.strerror}")
+        status = EXIT_ERROR
     sys.exit(status)
 
 
@@ -232,7 +236,7 @@ def _run(context: click.Context, given: dict[str, Any]) -> int:
         targets = [os.path.join(directory, trace_name(path)) for path in inputs]
         check_distinct(inputs, targets)
         for target in targets:
-            outputs.check(target, force)
+            outputs.check(target, force, inputs)
         pairs = [
             (path, outputs.FileOutput(partial(_fixed, target), container, force=force))
             for path, target in zip(inputs, targets, strict=True)
@@ -249,6 +253,8 @@ def _run(context: click.Context, given: dict[str, Any]) -> int:
     else:
         if given["jobs"] > 1 and len(inputs) > 1:
             raise UsageError("--jobs needs a trace for each input: -w DIR/ without -G and -u")
+        if write and write != STDIN and not directory and not rotate:
+            outputs.check(write, force, inputs)
         total = port(inputs, _output(write, socket, directory, rotate, container, force), options, progress)
     total.seconds = time.perf_counter() - began
     if progress:
@@ -280,7 +286,6 @@ def _output(
             outputs.check(write, force)
         file = outputs.FileOutput(lambda second: f"{write}.{second}", container, splits=True, force=force)
     elif write:
-        outputs.check(write, force)
         file = outputs.FileOutput(partial(_fixed, write), container, force=force)
     if socket is None:
         assert file is not None

@@ -63,7 +63,7 @@ _SLICE = 4096
 )
 @click.option("--open-flags", type=click.Choice(["names", "number"]), help="Open flags as RDWR,CREAT or as a number.")
 @click.option("--wide", is_flag=True, help="A row of the table is one line, however long.")
-@click.option("--no-color", is_flag=True, envvar="NO_COLOR", help="No colour. [colour on a terminal]")
+@click.option("--no-color", is_flag=True, help="No colour. [colour on a terminal]")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no warnings.")
 @click.option("--stats", is_flag=True, help="Say at the end what was done.")
 @s3_options
@@ -147,7 +147,7 @@ def _print(given: dict[str, Any]) -> int:
     order = _order(given["sort"])
     predicate = _predicate(given["expression"], given["definitions"])
     if target != STDOUT:
-        check(target, given["force"])
+        check(target, given["force"], given["paths"])
     buckets = given["place"] == "s3"
     inputs = find_traces(given["paths"], recursive=given["recursive"], s3=partial(s3_settings, given), buckets=buckets)
     progress = Progress("records") if sys.stderr.isatty() and not given["quiet"] else None
@@ -398,7 +398,7 @@ def _writer(out: BinaryIO, given: dict[str, Any], fields: Sequence[Field]) -> Wr
             out,
             fields,
             columns=os.get_terminal_size(1).columns if terminal and not given["wide"] else None,
-            color=terminal and not given["no_color"],
+            color=terminal and not (given["no_color"] or os.environ.get("NO_COLOR")),
             numbered=all(each.name != "idx" for each in fields),
         )
     return writer

@@ -19,6 +19,25 @@ REDRAW_SECONDS = 0.2
 _BAR = 24
 
 
+def _open_standard_streams() -> None:
+    """Give a program that was started without one of fds 0 to 2, as daemons are, something in its place.
+
+    Nothing can be written to fd 1 then: data that nobody gets is an error. Messages that nobody gets are none. And no
+    file that is opened later gets such a number by accident.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if fd == 2 else os.O_RDONLY)  # the lowest free one: it is fd
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+_open_standard_streams()
+
+
 def printable(text: str) -> str:
     """On one line, whatever bytes a file's name has."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

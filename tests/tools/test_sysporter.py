@@ -260,6 +260,8 @@ def test_rotation_never_overwrites():
 
 def test_rotation_needs_a_time():
     assert "-G" in run("-r", "x.scap", "-w", "x.sf", "-G", "0", status=2)
+    for overflows in ("18446744074", "17000000000"):  # 64 bits of nanoseconds, alone and with a time
+        assert "-G" in run("-r", "x.scap", "-w", "x.sf", "-G", overflows, status=2)
     assert "standard output cannot be" in run("-r", "x.scap", "-w", "-", "-G", "9", status=2)
 
 

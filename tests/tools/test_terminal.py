@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from sftools.tools import terminal
 from sftools.tools.terminal import Progress, ended_by_signals, printable, say
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 @pytest.fixture
@@ -74,3 +79,54 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+TOOL = "import sys; from sftools.tools.{0} import main; sys.argv[0] = '{0}'; main()"
+
+
+def shell(tmp_path: Path, tool: str, arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command as a shell starts it: it can close standard streams."""
+    line = f'"{sys.executable}" -c "{TOOL.format(tool)}" {arguments}'
+    return subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+
+def test_commands_work_without_standard_streams(tmp_path: Path) -> None:
+    """Daemons start with them closed."""
+    capture = FIXTURES / "webshell.scap"
+    assert shell(tmp_path, "sysporter", f"-r {capture} -w out.sf 2>&- <&- >&-").returncode == 0
+    assert (tmp_path / "out.sf").read_bytes()[:3] == b"Obj"
+    done = shell(tmp_path, "sysporter", f"-r {capture} -w - >&-")
+    assert (done.returncode, "cannot be written" in done.stderr) == (1, True)
+    assert shell(tmp_path, "sysprint", "out.sf 2>&-").stdout.count("\n") == 28
+    done = shell(tmp_path, "sysprint", "out.sf >&-")
+    assert (done.returncode, done.stderr.startswith("sysprint: cannot write")) == (1, True)
+    assert shell(tmp_path, "sysprint", "-o csv -w out.csv out.sf >&-").returncode == 0
+    assert (tmp_path / "out.csv").exists()
+
+
+def test_no_color_may_have_any_value(tmp_path: Path) -> None:
+    shell(tmp_path, "sysporter", f"-r {FIXTURES / 'webshell.scap'} -w out.sf")
+    done = shell(tmp_path, "sysprint", "-n 1 out.sf; NO_COLOR=")
+    assert done.returncode == 0
+    line = f'NO_COLOR=xyz "{sys.executable}" -c "{TOOL.format("sysprint")}" -n 1 out.sf'
+    assert subprocess.run(["sh", "-c", line], cwd=tmp_path, check=False, capture_output=True).returncode == 0
+
+
+def test_an_input_is_never_the_output(tmp_path: Path) -> None:
+    capture = tmp_path / "in.scap"
+    capture.write_bytes((FIXTURES / "webshell.scap").read_bytes())
+    shell(tmp_path, "sysporter", "-r in.scap -w out.sf")
+    for tool, arguments in [
+        ("sysporter", "-r in.scap -w in.scap --force"),
+        ("sysprint", "-o csv -w out.sf --force out.sf"),
+    ]:
+        done = shell(tmp_path, tool, arguments)
+        assert (done.returncode, "is also an input" in done.stderr) == (1, True)
+    assert capture.read_bytes() == (FIXTURES / "webshell.scap").read_bytes()
+
+
+def test_a_fifo_that_nobody_named_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "captures").mkdir()
+    os.mkfifo(tmp_path / "captures" / "x.scap")
+    assert shell(tmp_path, "sysporter", "-r captures -w out.sf").returncode == 1
+    assert shell(tmp_path, "sysporter", "-r 'captures/*' -w out.sf").returncode == 1

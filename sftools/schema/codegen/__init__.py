@@ -26,7 +26,8 @@ def generate(path: str, formats: Iterable[str], type_name: str | None = None) ->
     Raises InputError where the file cannot be read, IdlError for faults in it, UsageError where there is no such type.
     """
     protocol = compile_idl(path)
-    origin = os.path.basename(path)
+    # A name may hold a line feed, and what follows it would be code.
+    origin = "".join(char if char.isprintable() else "?" for char in os.path.basename(path))
     made = {}
     for kind in formats:
         if kind == "python":
