@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FINDINGS = ROOT / "build" / "fuzz"
 TARGETS = ("captures", "traces")
 
-# Generous: sanitizers cost a factor of 5, the pure twin 50, and the machine may be busy.
+# Of CPU time, as the machine may be busy: sanitizers cost a factor of 5, the pure twin 50.
 SECONDS = {"asan": 20.0, "pure": 60.0}
 # All that a worker takes, after any number of inputs.
 MIB = {"asan": 900, "pure": 600}
@@ -82,7 +82,7 @@ def work(name: str, checked: bool) -> None:
         data = sys.stdin.buffer.read(struct.unpack("<I", head)[0])
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         before = memory("VmRSS")
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             answer = target.run(data, checked)
         except Exception as error:  # what the fuzzer looks for
@@ -92,7 +92,7 @@ def work(name: str, checked: bool) -> None:
         if lost:
             answer = {"exception": lost[0], "trace": "\n".join(lost)}
             lost.clear()
-        answer["seconds"] = round(time.perf_counter() - begin, 3)
+        answer["seconds"] = round(time.process_time() - begin, 3)
         answer["mib"] = memory("VmRSS") >> 10
         answer["input_mib"] = (memory("VmHWM") - before) >> 10
         sys.stdout.write(json.dumps(answer) + "\n")

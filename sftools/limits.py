@@ -40,6 +40,9 @@ MAX_THREAD_TEXT_BYTES = 128 * MIB
 # Arguments or an environment of a megabyte in a large event. Elsewhere the format's lengths have 16 bits.
 MAX_STRINGS_BYTES = 64 * KIB
 
+# Damage in every block: only the first places are kept as text; all are counted.
+MAX_DAMAGE_REPORTS = 100
+
 # Enter events that are saved until their exit, one a thread. The largest real one holds two paths.
 MAX_SAVED_EVENT_BYTES = 16 * KIB
 
@@ -52,6 +55,12 @@ MAX_NAME_BYTES = 256
 # Pods whose labels are megabytes, or thousands of two bytes, which take as much as longer ones. Kubernetes allows 316
 # bytes a label.
 MAX_LABELS_BYTES = 16 * KIB
+
+# A list of cgroups of 64 KiB for every process: each KiB of it costs every such event 20 us of matching.
+MAX_CGROUPS_BYTES = 16 * KIB
+
+# Lists of cgroups that are all different, in the memory of those already matched.
+MAX_KNOWN_CGROUPS_BYTES = 4 * MIB
 
 # Exits without end in one second of capture time: exited processes are remembered for that long, but no more of them.
 MAX_EXITED = 8192

@@ -1,3 +1,5 @@
+cdef int int32(long long number) noexcept
+
 cdef class Encoder:
     cdef object sink
     cdef object tap

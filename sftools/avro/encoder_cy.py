@@ -32,6 +32,14 @@ POD = cython.declare(cython.int, BRANCHES["Pod"])
 _RECORD_ROOM = cython.declare(cython.Py_ssize_t, 256)
 
 
+def int32(number):
+    """The schema's int of a u32, or of a syscall's 64-bit result."""
+    if cython.compiled:
+        return cython.cast(cython.int, number)
+    number &= 0xFFFFFFFF
+    return number - (1 << 32) if number >= 1 << 31 else number
+
+
 @cython.cclass
 class Encoder:
     """Collects records in a block and hands full blocks on.

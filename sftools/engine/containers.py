@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
-from sftools.limits import MAX_CONTAINERS, MAX_LABELS_BYTES, MAX_NAME_BYTES
+from sftools.limits import MAX_CGROUPS_BYTES, MAX_CONTAINERS, MAX_KNOWN_CGROUPS_BYTES, MAX_LABELS_BYTES, MAX_NAME_BYTES
 
 CT_DOCKER, CT_LXC, CT_LIBVIRT_LXC, CT_MESOS, CT_RKT, CT_CUSTOM, CT_CRI, CT_CONTAINERD, CT_CRIO, CT_BPM = range(10)
 
@@ -30,11 +30,6 @@ _LAYOUTS: tuple[tuple[re.Pattern[bytes], int], ...] = (
     (re.compile(rb"/bpm-([^/.]+)"), CT_BPM),
 )
 
-# Longer than any real list of cgroups; each more KiB would cost every event of a hostile capture 20 us of matching.
-_MAX_CGROUPS = 16384
-# Lists that are all different must not fill the memory.
-_MAX_KNOWN = 4 * 2**20
-
 # Container events carry libsinsp's own numbering, which went on after the schema's enum was fixed.
 _TYPES = {10: CT_CUSTOM, 11: CT_CUSTOM}
 
@@ -48,7 +43,7 @@ class CgroupIds:
 
     def find(self, cgroups: bytes) -> tuple[bytes, int] | None:
         """(container id, type) of NUL-separated `subsys=path` entries; None outside of containers."""
-        cgroups = cgroups[:_MAX_CGROUPS]
+        cgroups = cgroups[:MAX_CGROUPS_BYTES]
         try:
             return self._known[cgroups]
         except KeyError:
@@ -58,7 +53,7 @@ class CgroupIds:
             path = entry.partition(b"=")[2]
             if len(path) > 1 and (found := _match(path)):
                 break
-        if self._bytes > _MAX_KNOWN or len(self._known) >= MAX_CONTAINERS:
+        if self._bytes > MAX_KNOWN_CGROUPS_BYTES or len(self._known) >= MAX_CONTAINERS:
             self._known.clear()
             self._bytes = 0
         self._known[cgroups] = found

@@ -47,7 +47,6 @@ cdef class Engine:
     cdef readonly unsigned long long unknown_types
     cdef readonly unsigned long long unknown_threads
     cdef readonly unsigned long long filtered
-    cdef readonly unsigned long long bad_events
 
     cdef int _event(self) except -1
     cdef int _tick(self, unsigned long long ts) except -1

@@ -10,7 +10,7 @@ except ModuleNotFoundError:
     from sftools import cython_standin as cython
 
 if cython.compiled:
-    from cython.cimports.sftools.avro.encoder_cy import Encoder
+    from cython.cimports.sftools.avro.encoder_cy import Encoder, int32
     from cython.cimports.sftools.engine.entities_cy import Entities
     from cython.cimports.sftools.engine.flows_cy import Flows
     from cython.cimports.sftools.engine.paths_cy import join, normal
@@ -27,7 +27,7 @@ if cython.compiled:
     from cython.cimports.sftools.engine.threads_cy import Threads
     from cython.cimports.sftools.scap.events_cy import EventCursor, SavedEvent
 else:
-    from sftools.avro.encoder_cy import Encoder
+    from sftools.avro.encoder_cy import Encoder, int32
     from sftools.engine.entities_cy import Entities
     from sftools.engine.flows_cy import Flows
     from sftools.engine.paths_cy import join, normal
@@ -46,10 +46,10 @@ else:
 
 from sftools.engine import containers
 from sftools.engine.options import CONSUME, NOFILES
-from sftools.engine.state_cy import Pod
+from sftools.engine.state_cy import ROLE_CLIENT, ROLE_NONE, ROLE_SERVER, Pod
 from sftools.engine.users import UNKNOWN, Users, fallback
 from sftools.limits import MAX_CLOCK_RETURNS, MAX_NAME_BYTES, MAX_ROTATE_SECONDS, MAX_STRINGS_BYTES
-from sftools.scap import blocks, lists, tables
+from sftools.scap import blocks, fd_types, lists, tables
 from sftools.schema import opflags
 
 _SECOND = cython.declare(cython.ulonglong, 1_000_000_000)
@@ -63,6 +63,33 @@ _AT_FDCWD = cython.declare(cython.longlong, -100)
 _MAX_NAME = cython.declare(cython.Py_ssize_t, MAX_NAME_BYTES)
 _MAX_STRINGS = cython.declare(cython.Py_ssize_t, MAX_STRINGS_BYTES)
 _SOCK_CLOEXEC = cython.declare(cython.uint, 0x80000)
+# PPM_CLOSE_RANGE_*, PPM_EXVAT_AT_EMPTY_PATH and PPM_FCNTL_F_* of falcosecurity/libs, ppm_events_public.h.
+_CLOSE_RANGE_UNSHARE = cython.declare(cython.uint, 2)
+_CLOSE_RANGE_CLOEXEC = cython.declare(cython.uint, 4)
+_EXVAT_AT_EMPTY_PATH = cython.declare(cython.uint, 1)
+_F_DUPFD = cython.declare(cython.uint, 1)
+_F_SETFD = cython.declare(cython.uint, 3)
+_F_DUPFD_CLOEXEC = cython.declare(cython.uint, 26)
+
+_AF_UNIX = cython.declare(cython.int, tables.PPM_AF_UNIX)
+_AF_INET = cython.declare(cython.int, tables.PPM_AF_INET)
+_AF_INET6 = cython.declare(cython.int, tables.PPM_AF_INET6)
+_FD_DIRECTORY = cython.declare(cython.int, fd_types.FD_DIRECTORY)
+_FD_FIFO = cython.declare(cython.int, fd_types.FD_FIFO)
+_FD_FILE = cython.declare(cython.int, fd_types.FD_FILE)
+_FD_FILE_V2 = cython.declare(cython.int, fd_types.FD_FILE_V2)
+_FD_IPV4_SERVSOCK = cython.declare(cython.int, fd_types.FD_IPV4_SERVSOCK)
+_FD_IPV4_SOCK = cython.declare(cython.int, fd_types.FD_IPV4_SOCK)
+_FD_IPV6_SERVSOCK = cython.declare(cython.int, fd_types.FD_IPV6_SERVSOCK)
+_FD_IPV6_SOCK = cython.declare(cython.int, fd_types.FD_IPV6_SOCK)
+_FD_MEMFD = cython.declare(cython.int, fd_types.FD_MEMFD)
+_FD_PIDFD = cython.declare(cython.int, fd_types.FD_PIDFD)
+_FD_UNIX_SOCK = cython.declare(cython.int, fd_types.FD_UNIX_SOCK)
+_L4_TCP = cython.declare(cython.int, fd_types.L4_TCP)
+_L4_UDP = cython.declare(cython.int, fd_types.L4_UDP)
+_ROLE_CLIENT = cython.declare(cython.int, ROLE_CLIENT)
+_ROLE_NONE = cython.declare(cython.int, ROLE_NONE)
+_ROLE_SERVER = cython.declare(cython.int, ROLE_SERVER)
 
 _O_DIRECTORY = cython.declare(cython.uint, tables.PPM_O_DIRECTORY)
 _O_CLOEXEC = cython.declare(cython.uint, tables.PPM_O_CLOEXEC)
@@ -190,10 +217,22 @@ _TUPLE_AT_NAMES = {
 }  # fmt: skip
 
 _SIMPLE_FD_TYPES = {
-    "EVENTFD": 9, "EVENTFD2": 9, "SIGNALFD": 11, "SIGNALFD4": 11, "TIMERFD_CREATE": 14, "INOTIFY_INIT": 13,
-    "INOTIFY_INIT1": 13, "EPOLL_CREATE": 12, "EPOLL_CREATE1": 12, "BPF": 17, "BPF_2": 17, "USERFAULTFD": 18,
-    "IO_URING_SETUP": 19, "MEMFD_CREATE": 20, "PIDFD_OPEN": 21,
-}  # fmt: skip
+    "EVENTFD": fd_types.FD_EVENT,
+    "EVENTFD2": fd_types.FD_EVENT,
+    "SIGNALFD": fd_types.FD_SIGNALFD,
+    "SIGNALFD4": fd_types.FD_SIGNALFD,
+    "TIMERFD_CREATE": fd_types.FD_TIMERFD,
+    "INOTIFY_INIT": fd_types.FD_INOTIFY,
+    "INOTIFY_INIT1": fd_types.FD_INOTIFY,
+    "EPOLL_CREATE": fd_types.FD_EVENTPOLL,
+    "EPOLL_CREATE1": fd_types.FD_EVENTPOLL,
+    "BPF": fd_types.FD_BPF,
+    "BPF_2": fd_types.FD_BPF,
+    "USERFAULTFD": fd_types.FD_USERFAULTFD,
+    "IO_URING_SETUP": fd_types.FD_IOURING,
+    "MEMFD_CREATE": fd_types.FD_MEMFD,
+    "PIDFD_OPEN": fd_types.FD_PIDFD,
+}
 
 
 def _code(name: str, side: str):
@@ -477,7 +516,7 @@ class Engine:
             info.dip = entry.dip
             info.sport = entry.sport
             info.dport = entry.dport
-            if info.type in (4, 6):
+            if info.type in (_FD_IPV6_SOCK, _FD_IPV6_SERVSOCK):
                 if lists.is_ipv4_mapped(entry.sip6) and (entry.dip6 is None or lists.is_ipv4_mapped(entry.dip6)):
                     info.type -= 1
                     info.sip = int.from_bytes(entry.sip6[12:], "little")
@@ -485,11 +524,13 @@ class Engine:
                 else:
                     info.sip6 = entry.sip6
                     info.dip6 = entry.dip6
-            if info.type in (5, 6):
+            if info.type in (_FD_IPV4_SERVSOCK, _FD_IPV6_SERVSOCK):
                 self.server_ports.add(info.sport)
-            info.named = info.type in (3, 4, 5, 6) or len(info.name) > 0
-            if info.type == 8:
-                info.role = 1 if not info.name else 2
+            info.named = (
+                info.type in (_FD_IPV4_SOCK, _FD_IPV6_SOCK, _FD_IPV4_SERVSOCK, _FD_IPV6_SERVSOCK) or len(info.name) > 0
+            )
+            if info.type == _FD_UNIX_SOCK:
+                info.role = _ROLE_CLIENT if not info.name else _ROLE_SERVER
             self.interfaces.complete(info)
             before: cython.longlong = fds.weight
             if self.threads.fd_budget > 0 and fds.put(entry.fd, info):
@@ -516,9 +557,9 @@ class Engine:
             info = cython.cast(FdInfo, item)
             if info.sport in self.server_ports:
                 swap(info)
-                info.role = 2
+                info.role = _ROLE_SERVER
             else:
-                info.role = 1
+                info.role = _ROLE_CLIENT
         self.listed = []
         self.listed_sockets = []
 
@@ -558,7 +599,6 @@ class Engine:
             self._enter(type_, kind)
 
     def _bad_event(self):
-        self.bad_events += 1
         self.cursor.damage_here("an event's parameters do not fit its length")
 
     def _tick(self, ts):
@@ -754,8 +794,8 @@ class Engine:
             return 0
         if self.no_files:
             return 0
-        if info.type != 16 and info.type != 1:
-            if self.file_only or (info.type != 2 and info.type != 8 and info.type != 7):
+        if info.type != _FD_FILE_V2 and info.type != _FD_FILE:
+            if self.file_only or (info.type != _FD_DIRECTORY and info.type != _FD_UNIX_SOCK and info.type != _FD_FIFO):
                 return 0
         self.flows.file_op(thread, info, cython.cast(cython.int, fd), op, res, self.ts)
 
@@ -806,10 +846,12 @@ class Engine:
                 if changed is not None:
                     info = changed
                     if info.is_ip():
-                        if info.role == 0:
+                        if info.role == _ROLE_NONE:
                             # Who speaks first is taken for the client, as libsinsp's guess comes down to.
-                            info.role = 2 if op == _OP_READ else 1
-                        if (op == _OP_READ and info.role == 1) or (op == _OP_WRITE and info.role == 2):
+                            info.role = _ROLE_SERVER if op == _OP_READ else _ROLE_CLIENT
+                        if (op == _OP_READ and info.role == _ROLE_CLIENT) or (
+                            op == _OP_WRITE and info.role == _ROLE_SERVER
+                        ):
                             swap(info)
                         info.changed()
         self._data_op(thread, info, fd, op, res)
@@ -858,12 +900,12 @@ class Engine:
         info: FdInfo
         if fds is None or cursor.long_param(0, -1) < 0:
             return
-        if flags & 2:  # PPM_CLOSE_RANGE_UNSHARE
+        if flags & _CLOSE_RANGE_UNSHARE:
             self._unshare(thread)
             fds = thread.group.fds
         for fd in fds.numbers(first, last):
             info = fds.get(fd)
-            if flags & 4:  # PPM_CLOSE_RANGE_CLOEXEC
+            if flags & _CLOSE_RANGE_CLOEXEC:
                 if not info.cloexec:
                     fds.own(fd, info).cloexec = True
             else:
@@ -940,7 +982,7 @@ class Engine:
                 info = thread.group.fds.get(dirfd)
                 name = join(info.name, name) if info is not None else normal(b"<UNKNOWN>" + name)
         info = FdInfo.__new__(FdInfo)
-        info.type = 2 if flags & _O_DIRECTORY else 16
+        info.type = _FD_DIRECTORY if flags & _O_DIRECTORY else _FD_FILE_V2
         info.openflags = flags
         info.cloexec = flags & _O_CLOEXEC != 0
         info.name = name
@@ -1037,7 +1079,7 @@ class Engine:
         oid: bytes = self.entities.file(thread, path, restype, _REUP if new_path is not None else _CREATED, self.ts).oid
         if new_path is not None:
             new_oid = self.entities.file(thread, new_path, restype, _CREATED, self.ts).oid
-        self.encoder.file_event(process.create_ts, process.pid, self.ts, thread.tid, op, oid, _int32(res), new_oid)
+        self.encoder.file_event(process.create_ts, process.pid, self.ts, thread.tid, op, oid, int32(res), new_oid)
 
     # -- sockets
 
@@ -1059,7 +1101,7 @@ class Engine:
 
     def _guess_socket(self, thread, fd, tuple_):
         """A datagram socket whose making was not seen; None where the tuple does not tell its family."""
-        if fd < 0 or fd > _MAX_FD or not tuple_ or tuple_[0] not in (2, 10):
+        if fd < 0 or fd > _MAX_FD or not tuple_ or tuple_[0] not in (_AF_INET, _AF_INET6):
             return None
         info: FdInfo = self._new_fd(thread, fd, 0)
         init_socket(info, tuple_[0], 2, 17)
@@ -1105,11 +1147,11 @@ class Engine:
             tuple_ = cursor.bytes_param(1)
             if tuple_:
                 info = fds.own(fd, info)
-                if set_tuple(info, tuple_) and info.role == 2 and info.l4proto == 3:
+                if set_tuple(info, tuple_) and info.role == _ROLE_SERVER and info.l4proto == _L4_UDP:
                     # connect() by a UDP server
                     swap(info)
-                if info.role == 0:
-                    info.role = 1
+                if info.role == _ROLE_NONE:
+                    info.role = _ROLE_CLIENT
                 info.changed()
         self._data_op(thread, info, fd, _OP_CONNECT, res)
 
@@ -1118,14 +1160,14 @@ class Engine:
         fd: cython.longlong = cursor.long_param(0, -1)
         tuple_: bytes = cursor.bytes_param(1)
         info: FdInfo
-        if fd < 0 or not tuple_ or thread.group is None or tuple_[0] not in (1, 2, 10):
+        if fd < 0 or not tuple_ or thread.group is None or tuple_[0] not in (_AF_UNIX, _AF_INET, _AF_INET6):
             return 0
         info = FdInfo.__new__(FdInfo)
         info.name = b""
-        info.l4proto = 2
-        info.type = 8
+        info.l4proto = _L4_TCP
+        info.type = _FD_UNIX_SOCK
         set_tuple(info, tuple_)
-        info.role = 2
+        info.role = _ROLE_SERVER
         info.named = True
         info.cloexec = cursor.uint_param(5, 0) & _SOCK_CLOEXEC != 0
         if self._add_fd(thread, fd, info):
@@ -1135,18 +1177,18 @@ class Engine:
         """Take the addresses of a datagram (or of a connection whose making was lost); None where nothing changed."""
         family: cython.int = tuple_[0]
         mine: FdInfo = fds.own(fd, info)
-        if family == 1:
-            mine.type = 8
+        if family == _AF_UNIX:
+            mine.type = _FD_UNIX_SOCK
             mine.name = unix_name(tuple_)
             mine.named = True
             mine.changed()
             return mine
-        if family != 2 and family != 10:
+        if family != _AF_INET and family != _AF_INET6:
             return None
         if not set_tuple(mine, tuple_):
             return None
         if mine.l4proto == 0:
-            mine.l4proto = 3
+            mine.l4proto = _L4_UDP
         mine.named = True
         self.interfaces.complete(mine)
         return mine
@@ -1203,9 +1245,9 @@ class Engine:
         info = fds.get(fd)
         if info is None:
             return
-        if command == 1 or command == 26:  # PPM_FCNTL_F_DUPFD, PPM_FCNTL_F_DUPFD_CLOEXEC
-            self._copy_fd(thread, fds, info, res, command == 26)
-        elif command == 3:  # PPM_FCNTL_F_SETFD
+        if command == _F_DUPFD or command == _F_DUPFD_CLOEXEC:
+            self._copy_fd(thread, fds, info, res, command == _F_DUPFD_CLOEXEC)
+        elif command == _F_SETFD:
             # Without the argument (captures before it was recorded) the fd is kept over exec: it can only be stale.
             fds.own(fd, info).cloexec = cursor.long_param(3, 0) & 1 != 0
 
@@ -1219,9 +1261,9 @@ class Engine:
             # Other commands return 0 for success, which is no fd.
             return
         info = self._new_fd(thread, fd, _SIMPLE_FD_TYPE[type_])
-        if info.type == 20:
+        if info.type == _FD_MEMFD:
             info.name = cursor.str_param(1)[:_MAX_NAME]
-        elif info.type == 21:
+        elif info.type == _FD_PIDFD:
             info.pid = cursor.long_param(1, -1)
         elif type_ in _FLAGS_AT_1:
             info.cloexec = cursor.uint_param(1, 0) & _O_CLOEXEC != 0
@@ -1236,7 +1278,7 @@ class Engine:
         if fds is None or fd < 0:
             return
         pidfd = fds.get(cursor.long_param(1, -1))
-        if pidfd is None or pidfd.type != 21:
+        if pidfd is None or pidfd.type != _FD_PIDFD:
             return
         other = self.threads.find(pidfd.pid)
         if other is None or other.group is None:
@@ -1548,7 +1590,7 @@ class Engine:
             if name.startswith(b"/"):
                 return normal(name)
             info = thread.group.fds.get(dirfd) if thread.group is not None else None
-            if enter.uint_param(2, 0) & 1:  # PPM_EXVAT_AT_EMPTY_PATH
+            if enter.uint_param(2, 0) & _EXVAT_AT_EMPTY_PATH:
                 return info.name if info is not None else b"<NA>"
             if not name or name == b"<NA>" or (info is None and dirfd != _AT_FDCWD):
                 return b"<NA>"
@@ -1619,7 +1661,7 @@ class Engine:
         self._process_event(process, thread, _OP_SETUID, who, res)
 
     def _process_event(self, process, thread, op, arg, ret):
-        self.encoder.process_event(process.create_ts, process.pid, self.ts, thread.tid, op, arg, _int32(ret))
+        self.encoder.process_event(process.create_ts, process.pid, self.ts, thread.tid, op, arg, int32(ret))
 
     # -- meta events
 
@@ -1665,16 +1707,6 @@ class Engine:
 def _directory(path: bytes) -> bytes:
     """A working directory as libsinsp keeps it: with a slash at its end."""
     return path if path.endswith(b"/") else path + b"/"
-
-
-@cython.cfunc
-@cython.inline
-def _int32(number: cython.longlong) -> cython.int:
-    """The schema's int of a syscall's result."""
-    if cython.compiled:
-        return cython.cast(cython.int, number)
-    number &= 0xFFFFFFFF
-    return number - (1 << 32) if number >= 1 << 31 else number
 
 
 if not cython.compiled:

@@ -13,11 +13,11 @@ except ModuleNotFoundError:
     from sftools import cython_standin as cython
 
 if cython.compiled:
-    from cython.cimports.sftools.avro.encoder_cy import Encoder
+    from cython.cimports.sftools.avro.encoder_cy import Encoder, int32
     from cython.cimports.sftools.engine.state_cy import Container, File, Group, Process, Thread
     from cython.cimports.sftools.engine.threads_cy import Threads
 else:
-    from sftools.avro.encoder_cy import Encoder
+    from sftools.avro.encoder_cy import Encoder, int32
     from sftools.engine.state_cy import Container, File, Group, Process, Thread
     from sftools.engine.threads_cy import Threads
 
@@ -181,8 +181,8 @@ class Entities:
         process.stale = False
         process.exe = leader.exe if not leader.exepath or leader.exepath == b"<NA>" else leader.exepath
         process.exe_args = _joined(leader.args)
-        process.uid = cython.cast(cython.int, leader.uid) if cython.compiled else _int32(leader.uid)
-        process.gid = cython.cast(cython.int, leader.gid) if cython.compiled else _int32(leader.gid)
+        process.uid = int32(leader.uid)
+        process.gid = int32(leader.gid)
         process.user = leader.user
         process.group = leader.group_name
 
@@ -396,10 +396,6 @@ class Entities:
         self.encoder.file(
             state, file.oid, ts, file.restype, file.path, file.container.id if file.container is not None else None
         )
-
-
-def _int32(number: int) -> int:
-    return number - (1 << 32) if number >= 1 << 31 else number
 
 
 def _text(process: Process):

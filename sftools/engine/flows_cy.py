@@ -6,15 +6,17 @@ except ModuleNotFoundError:
     from sftools import cython_standin as cython
 
 if cython.compiled:
-    from cython.cimports.sftools.avro.encoder_cy import Encoder
+    from cython.cimports.sftools.avro.encoder_cy import Encoder, int32
     from cython.cimports.sftools.engine.entities_cy import Entities
     from cython.cimports.sftools.engine.state_cy import FdInfo, File, Flow, Process, Thread
 else:
-    from sftools.avro.encoder_cy import Encoder
+    from sftools.avro.encoder_cy import Encoder, int32
     from sftools.engine.entities_cy import Entities
     from sftools.engine.state_cy import FdInfo, File, Flow, Process, Thread
 
+from sftools.engine.state_cy import ROLE_NONE
 from sftools.limits import MAX_FLOWS, MAX_FLOWS_PER_FD
+from sftools.scap import fd_types
 from sftools.schema import opflags
 
 EXIT = cython.declare(cython.int, opflags.OP_EXIT)
@@ -30,6 +32,8 @@ CONNECT = cython.declare(cython.int, opflags.OP_CONNECT)
 _REUP = cython.declare(cython.int, 2)
 _RDONLY = cython.declare(cython.uint, 1)  # PPM_O_RDONLY; PPM_O_RDWR has the bit too, as in the existing collector
 _MOST = cython.declare(cython.longlong, 0x7FFFFFFFFFFFFFFF)
+_FD_IPV6_SOCK = cython.declare(cython.int, fd_types.FD_IPV6_SOCK)
+_ROLE_NONE = cython.declare(cython.int, ROLE_NONE)
 _MAX_FLOWS = cython.declare(cython.longlong, MAX_FLOWS)
 _MAX_PER_FD = cython.declare(cython.int, MAX_FLOWS_PER_FD)
 # Flows on fds below this are found in a list, on others in a dict.
@@ -148,11 +152,11 @@ class Flows:
             return 0
         if self.consume and (op == CLOSE or op == READ_RECV or op == WRITE_SEND):
             return 0
-        if info.role == 0 and info.sport == 0 and info.dport == 0:
+        if info.role == _ROLE_NONE and info.sport == 0 and info.dport == 0:
             if info.sip6 is None and info.dip6 is None and info.sip == 0 and info.dip == 0:
                 # Never connected: there is nobody that a flow could be with.
                 return 0
-        if info.type == 4 and self.encoder.version < 6:
+        if info.type == _FD_IPV6_SOCK and self.encoder.version < 6:
             if not info.counted:
                 info.counted = True
                 self.ipv6_left_out += 1
@@ -161,7 +165,7 @@ class Flows:
         if process is None:
             return 0
         if info.ident is None:
-            if info.type == 4:
+            if info.type == _FD_IPV6_SOCK:
                 info.ident = (info.sip6, info.dip6, info.sport, info.dport)
             else:
                 info.ident = (info.sip, info.dip, info.sport, info.dport)
@@ -178,7 +182,7 @@ class Flows:
                 flow = self._begin(thread, process, fd, ts)
             flow.network = True
             flow.ident = info.ident
-            if info.type == 4:
+            if info.type == _FD_IPV6_SOCK:
                 flow.sip6 = info.sip6 if info.sip6 is not None else bytes(16)
                 flow.dip6 = info.dip6 if info.dip6 is not None else bytes(16)
             else:
@@ -438,9 +442,9 @@ class Flows:
                 flow.tid,
                 flow.op_flags,
                 ts,
-                _int32(flow.sip),
+                int32(flow.sip),
                 flow.sport,
-                _int32(flow.dip),
+                int32(flow.dip),
                 flow.dport,
                 flow.proto,
                 flow.fd,
@@ -462,7 +466,7 @@ class Flows:
             flow.ts,
             flow.tid,
             flow.op_flags,
-            _int32(flow.open_flags),
+            int32(flow.open_flags),
             ts,
             flow.file.oid,
             flow.fd,
@@ -619,16 +623,6 @@ class Flows:
 
 def _start(flow: Flow):
     return flow.ts
-
-
-@cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def _int32(number: cython.uint) -> cython.int:
-    """The schema's int of a u32."""
-    if cython.compiled:
-        return cython.cast(cython.int, number)
-    return number - (1 << 32) if number >= 1 << 31 else number
 
 
 if not cython.compiled:

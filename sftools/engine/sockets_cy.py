@@ -16,7 +16,9 @@ if cython.compiled:
 else:
     from sftools.engine.state_cy import FdInfo
 
+from sftools.engine.state_cy import ROLE_SERVER
 from sftools.limits import MAX_INTERFACES, MAX_NAME_BYTES
+from sftools.scap import fd_types, tables
 
 _UNPACK_IP4 = struct.Struct("<IHIH").unpack_from
 _UNPACK_ADDR4 = struct.Struct("<IH").unpack_from
@@ -27,6 +29,22 @@ _MAPPED = bytes(10) + b"\xff\xff"
 _LOOPBACK = cython.declare(cython.uint, 0x0100007F)
 _SOCK_CLOEXEC = cython.declare(cython.uint, 0x80000)
 _MAX_NAME = cython.declare(cython.Py_ssize_t, MAX_NAME_BYTES)
+
+_AF_UNIX = cython.declare(cython.int, tables.PPM_AF_UNIX)
+_AF_INET = cython.declare(cython.int, tables.PPM_AF_INET)
+_AF_INET6 = cython.declare(cython.int, tables.PPM_AF_INET6)
+_AF_NETLINK = cython.declare(cython.int, tables.PPM_AF_NETLINK)
+_FD_IPV4_SERVSOCK = cython.declare(cython.int, fd_types.FD_IPV4_SERVSOCK)
+_FD_IPV4_SOCK = cython.declare(cython.int, fd_types.FD_IPV4_SOCK)
+_FD_IPV6_SERVSOCK = cython.declare(cython.int, fd_types.FD_IPV6_SERVSOCK)
+_FD_IPV6_SOCK = cython.declare(cython.int, fd_types.FD_IPV6_SOCK)
+_FD_NETLINK = cython.declare(cython.int, fd_types.FD_NETLINK)
+_FD_UNIX_SOCK = cython.declare(cython.int, fd_types.FD_UNIX_SOCK)
+_L4_ICMP = cython.declare(cython.int, fd_types.L4_ICMP)
+_L4_RAW = cython.declare(cython.int, fd_types.L4_RAW)
+_L4_TCP = cython.declare(cython.int, fd_types.L4_TCP)
+_L4_UDP = cython.declare(cython.int, fd_types.L4_UDP)
+_ROLE_SERVER = cython.declare(cython.int, ROLE_SERVER)
 
 
 def swap(info):
@@ -40,29 +58,29 @@ def swap(info):
 def init_socket(info, domain, type_, protocol):
     """A socket as socket() makes it: domain in the driver's numbering, type and protocol in the kernel's."""
     info.cloexec = type_ & _SOCK_CLOEXEC != 0
-    if domain == 1:
-        info.type = 8
+    if domain == _AF_UNIX:
+        info.type = _FD_UNIX_SOCK
         return 0
-    if domain == 16:
-        info.type = 15
+    if domain == _AF_NETLINK:
+        info.type = _FD_NETLINK
         return 0
-    if domain != 2 and domain != 10:
+    if domain != _AF_INET and domain != _AF_INET6:
         return 0
-    info.type = 3 if domain == 2 else 4
+    info.type = _FD_IPV4_SOCK if domain == _AF_INET else _FD_IPV6_SOCK
     raw: cython.bint = type_ & 0xFF == 3
     if protocol == 6:
-        info.l4proto = 5 if raw else 2
+        info.l4proto = _L4_RAW if raw else _L4_TCP
     elif protocol == 17:
-        info.l4proto = 5 if raw else 3
+        info.l4proto = _L4_RAW if raw else _L4_UDP
     elif protocol == 0:
         if type_ & 0xFF == 1:
-            info.l4proto = 2
+            info.l4proto = _L4_TCP
         elif type_ & 0xFF == 2:
-            info.l4proto = 3
+            info.l4proto = _L4_UDP
     elif protocol == 1:
-        info.l4proto = 5 if raw else 4
+        info.l4proto = _L4_RAW if raw else _L4_ICMP
     elif protocol == 255:
-        info.l4proto = 5
+        info.l4proto = _L4_RAW
 
 
 def unix_name(tuple_):
@@ -80,14 +98,14 @@ def set_tuple(info, tuple_):
     dip: cython.uint
     sport: cython.uint
     dport: cython.uint
-    if family == 1:
-        info.type = 8
+    if family == _AF_UNIX:
+        info.type = _FD_UNIX_SOCK
         info.name = unix_name(tuple_)
         info.named = True
         return True
-    if family == 2 and len(tuple_) >= 13:
+    if family == _AF_INET and len(tuple_) >= 13:
         sip, sport, dip, dport = _UNPACK_IP4(tuple_, 1)
-    elif family == 10 and len(tuple_) >= 37:
+    elif family == _AF_INET6 and len(tuple_) >= 37:
         sport = _UNPACK_U16(tuple_, 17)[0]
         dport = _UNPACK_U16(tuple_, 35)[0]
         if tuple_[1:13] == _MAPPED and tuple_[19:31] == _MAPPED:
@@ -98,12 +116,12 @@ def set_tuple(info, tuple_):
     else:
         return False
     info.named = True
-    if info.type == 3:
+    if info.type == _FD_IPV4_SOCK:
         if (info.sip == sip and info.sport == sport and info.dip == dip and info.dport == dport) or (
             info.sip == dip and info.sport == dport and info.dip == sip and info.dport == sport
         ):
             return False
-    info.type = 3
+    info.type = _FD_IPV4_SOCK
     info.sip = sip
     info.dip = dip
     info.sport = sport
@@ -114,12 +132,12 @@ def set_tuple(info, tuple_):
 def _set_tuple6(info, sip6, sport, dip6, dport):
     """The same for IPv6."""
     info.named = True
-    if info.type == 4:
+    if info.type == _FD_IPV6_SOCK:
         if (info.sip6 == sip6 and info.sport == sport and info.dip6 == dip6 and info.dport == dport) or (
             info.sip6 == dip6 and info.sport == dport and info.dip6 == sip6 and info.dport == sport
         ):
             return False
-    info.type = 4
+    info.type = _FD_IPV6_SOCK
     info.sip6 = sip6
     info.dip6 = dip6
     info.sport = sport
@@ -129,25 +147,25 @@ def _set_tuple6(info, sip6, sport, dip6, dport):
 
 def set_bound(info, address):
     """bind(): with a port, a server's socket; a unix socket gets its path."""
-    if address[0] == 2 and len(address) >= 7:
+    if address[0] == _AF_INET and len(address) >= 7:
         ip, port = _UNPACK_ADDR4(address, 1)
         if port:
-            info.type = 5
+            info.type = _FD_IPV4_SERVSOCK
             info.sip, info.sport, info.dip, info.dport = ip, port, 0, 0
-            info.role = 2
-    elif address[0] == 10 and len(address) >= 19:
+            info.role = _ROLE_SERVER
+    elif address[0] == _AF_INET6 and len(address) >= 19:
         port = _UNPACK_U16(address, 17)[0]
         if port:
             info.dip, info.dport, info.sport = 0, 0, port
             if address[1:13] == _MAPPED:
-                info.type = 5
+                info.type = _FD_IPV4_SERVSOCK
                 info.sip = int.from_bytes(address[13:17], "little")
             else:
-                info.type = 6
+                info.type = _FD_IPV6_SERVSOCK
                 info.sip6 = address[1:17]
                 info.dip6 = None
-            info.role = 2
-    elif address[0] == 1:
+            info.role = _ROLE_SERVER
+    elif address[0] == _AF_UNIX:
         info.name = _path(address, 1)
     info.named = True
     info.changed()
@@ -155,18 +173,18 @@ def set_bound(info, address):
 
 def set_destination(info, address):
     """The address that connect() was asked for."""
-    if address[0] == 2 and len(address) >= 7:
-        info.type = 3
+    if address[0] == _AF_INET and len(address) >= 7:
+        info.type = _FD_IPV4_SOCK
         info.dip, info.dport = _UNPACK_ADDR4(address, 1)
-    elif address[0] == 10 and len(address) >= 19:
+    elif address[0] == _AF_INET6 and len(address) >= 19:
         info.dport = _UNPACK_U16(address, 17)[0]
         if address[1:13] == _MAPPED:
-            info.type = 3
+            info.type = _FD_IPV4_SOCK
             info.dip = int.from_bytes(address[13:17], "little")
         else:
-            info.type = 4
+            info.type = _FD_IPV6_SOCK
             info.dip6 = address[1:17]
-    elif address[0] == 1:
+    elif address[0] == _AF_UNIX:
         info.name = _path(address, 1)
         info.named = True
     info.changed()
@@ -197,7 +215,7 @@ class Interfaces:
 
     def complete(self, info):
         """Fill a missing address in from the machine's interfaces, as libsinsp guesses it."""
-        if info.type == 3 and (info.sip == 0 or info.dip == 0):
+        if info.type == _FD_IPV4_SOCK and (info.sip == 0 or info.dip == 0):
             if not self.inet:
                 return 0
             guess: cython.uint = self._nearest(info.dip if info.sip == 0 else info.sip)
@@ -209,7 +227,7 @@ class Interfaces:
                 if guess == info.sip and info.sport == info.dport:
                     return 0
                 info.dip = guess
-        elif info.type == 4 and info.sip6 is not None and info.dip6 is not None:
+        elif info.type == _FD_IPV6_SOCK and info.sip6 is not None and info.dip6 is not None:
             empty = bytes(16)
             if (info.sip6 != empty and info.dip6 != empty) or not self.inet6:
                 return 0

@@ -53,7 +53,6 @@ cdef class FdInfo:
     cdef readonly bytes sip6
     cdef readonly bytes dip6
     cdef readonly long long pid
-    cdef unsigned long long born
     cdef object owner
     cdef object ident
     cdef File file
@@ -64,7 +63,6 @@ cdef class FdInfo:
 
     cdef FdInfo clone(self)
     cdef long long cost(self) noexcept
-    cdef bint is_file(self) noexcept
     cdef bint is_ip(self) noexcept
     cdef int restype(self) noexcept
     cdef int proto(self) noexcept

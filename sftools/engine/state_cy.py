@@ -2,7 +2,7 @@
 
 Plain data with a few accessors; who changes it is in threads_cy, entities_cy, flows_cy and engine_cy. The garbage
 collector does not look at these objects (no_gc): Threads and Flows break the cycles between them.
-Numbers of fd types: falcosecurity/libs scap_fd_type; of flags: sftools.scap.tables.
+Numbers of fd types: sftools.scap.fd_types; of flags: sftools.scap.tables.
 """
 
 try:
@@ -11,45 +11,24 @@ except ModuleNotFoundError:
     from sftools import cython_standin as cython
 
 from sftools.limits import MAX_FDS_PER_PROCESS
-from sftools.scap import tables
-
-FD_FILE = 1
-FD_DIRECTORY = 2
-FD_IPV4_SOCK = 3
-FD_IPV6_SOCK = 4
-FD_IPV4_SERVSOCK = 5
-FD_IPV6_SERVSOCK = 6
-FD_FIFO = 7
-FD_UNIX_SOCK = 8
-FD_EVENT = 9
-FD_UNSUPPORTED = 10
-FD_SIGNALFD = 11
-FD_EVENTPOLL = 12
-FD_INOTIFY = 13
-FD_TIMERFD = 14
-FD_NETLINK = 15
-FD_FILE_V2 = 16
-FD_BPF = 17
-FD_USERFAULTFD = 18
-FD_IOURING = 19
-FD_MEMFD = 20
-FD_PIDFD = 21
-
-FD_TYPE_NAMES = {
-    FD_FILE: "file", FD_DIRECTORY: "directory", FD_IPV4_SOCK: "ipv4", FD_IPV6_SOCK: "ipv6", FD_IPV4_SERVSOCK: "ipv4",
-    FD_IPV6_SERVSOCK: "ipv6", FD_FIFO: "pipe", FD_UNIX_SOCK: "unix", FD_EVENT: "event", FD_SIGNALFD: "signalfd",
-    FD_EVENTPOLL: "eventpoll", FD_INOTIFY: "inotify", FD_TIMERFD: "timerfd", FD_NETLINK: "netlink", FD_FILE_V2: "file",
-    FD_BPF: "bpf", FD_USERFAULTFD: "userfaultfd", FD_IOURING: "io_uring", FD_MEMFD: "memfd", FD_PIDFD: "pidfd",
-}  # fmt: skip
+from sftools.scap import fd_types, tables
 
 ROLE_NONE = 0
 ROLE_CLIENT = 1
 ROLE_SERVER = 2
 
-L4_TCP = 2
-L4_UDP = 3
-L4_ICMP = 4
-L4_RAW = 5
+_FD_DIRECTORY = cython.declare(cython.int, fd_types.FD_DIRECTORY)
+_FD_FIFO = cython.declare(cython.int, fd_types.FD_FIFO)
+_FD_FILE = cython.declare(cython.int, fd_types.FD_FILE)
+_FD_FILE_V2 = cython.declare(cython.int, fd_types.FD_FILE_V2)
+_FD_IPV4_SOCK = cython.declare(cython.int, fd_types.FD_IPV4_SOCK)
+_FD_IPV6_SOCK = cython.declare(cython.int, fd_types.FD_IPV6_SOCK)
+_FD_UNIX_SOCK = cython.declare(cython.int, fd_types.FD_UNIX_SOCK)
+_L4_ICMP = cython.declare(cython.int, fd_types.L4_ICMP)
+_L4_RAW = cython.declare(cython.int, fd_types.L4_RAW)
+_L4_TCP = cython.declare(cython.int, fd_types.L4_TCP)
+_L4_UDP = cython.declare(cython.int, fd_types.L4_UDP)
+_ROLE_NONE = cython.declare(cython.int, ROLE_NONE)
 
 _IS_MAIN_THREAD = cython.declare(cython.uint, tables.PPM_CL_IS_MAIN_THREAD)
 
@@ -134,7 +113,6 @@ class FdInfo:
         other.sip6 = self.sip6
         other.dip6 = self.dip6
         other.pid = self.pid
-        other.born = self.born
         other.file = self.file
         return other
 
@@ -144,37 +122,33 @@ class FdInfo:
             self.charged = 1 + (len(self.name) >> 8)
         return self.charged
 
-    def is_file(self):
-        """A regular file (directories, pipes and sockets are not)."""
-        return self.type == 16 or self.type == 1
-
     def is_ip(self):
         """A connected or unconnected IP socket; bound and listening ones are a type of their own."""
-        return self.type == 3 or self.type == 4
+        return self.type == _FD_IPV4_SOCK or self.type == _FD_IPV6_SOCK
 
     def restype(self):
         """The File record's restype: the fd type's character where flows exist, else '?'."""
-        if self.type == 16 or self.type == 1:
+        if self.type == _FD_FILE_V2 or self.type == _FD_FILE:
             return 102
-        if self.type == 2:
+        if self.type == _FD_DIRECTORY:
             return 100
-        if self.type == 8:
+        if self.type == _FD_UNIX_SOCK:
             return 117
-        if self.type == 7:
+        if self.type == _FD_FIFO:
             return 112
         return 63
 
     def proto(self):
         """The IP protocol number of a NetworkFlow; -1 where it is unknown."""
-        if self.l4proto == 5:
+        if self.l4proto == _L4_RAW:
             return 254
-        if self.role == 0:
+        if self.role == _ROLE_NONE:
             return -1
-        if self.l4proto == 2:
+        if self.l4proto == _L4_TCP:
             return 6
-        if self.l4proto == 3:
+        if self.l4proto == _L4_UDP:
             return 17
-        if self.l4proto == 4:
+        if self.l4proto == _L4_ICMP:
             return 1
         return -1
 

@@ -18,7 +18,6 @@ cdef class Threads:
     cdef int join_group(self, Thread thread) except -1
     cdef int remove(self, Thread thread) except -1
     cdef Thread parent(self, Thread thread)
-    cdef Thread leader(self, Thread thread)
     cdef FdTable fds(self, Thread thread)
     cdef FdTable fork_fds(self, Group source, bint shared)
     cdef int drop_fds(self, Group group) except -1

@@ -171,14 +171,6 @@ class Threads:
             parent.children = set()
         parent.children.add(thread.tid)
 
-    def leader(self, thread):
-        """The main thread of a thread's group, or None where it was never seen."""
-        if thread.is_leader():
-            return thread
-        if thread.group is None:
-            return None
-        return thread.group.leader
-
     def parent(self, thread):
         """The parent, if it is in the table; never the thread itself."""
         found: Thread = self.find(thread.ptid)

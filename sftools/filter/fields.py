@@ -17,40 +17,11 @@ from functools import lru_cache
 from typing import Any
 
 from sftools.engine import containers
-from sftools.engine.state_cy import (
-    FD_BPF,
-    FD_DIRECTORY,
-    FD_EVENT,
-    FD_EVENTPOLL,
-    FD_FIFO,
-    FD_FILE,
-    FD_FILE_V2,
-    FD_INOTIFY,
-    FD_IOURING,
-    FD_IPV4_SERVSOCK,
-    FD_IPV4_SOCK,
-    FD_IPV6_SERVSOCK,
-    FD_IPV6_SOCK,
-    FD_MEMFD,
-    FD_NETLINK,
-    FD_PIDFD,
-    FD_SIGNALFD,
-    FD_TIMERFD,
-    FD_TYPE_NAMES,
-    FD_UNIX_SOCK,
-    FD_UNSUPPORTED,
-    FD_USERFAULTFD,
-    L4_ICMP,
-    L4_RAW,
-    L4_TCP,
-    L4_UDP,
-    ROLE_NONE,
-    ROLE_SERVER,
-)
+from sftools.engine.state_cy import ROLE_NONE, ROLE_SERVER
 from sftools.engine.users import fallback
 from sftools.filter.values import FieldType
 from sftools.limits import MAX_ANCESTORS
-from sftools.scap import tables
+from sftools.scap import fd_types, tables
 from sftools.scap.event_table import EVENTS, Event
 
 TEXT, NUMBER, BOOL, ADDRESS = FieldType.TEXT, FieldType.NUMBER, FieldType.BOOL, FieldType.ADDRESS
@@ -93,10 +64,19 @@ _OPENS = frozenset(
 # The result is the parameter `res`, or `fd` for what opens one.
 _HAS_RESULT = tuple(bool(event.id & 1 and event.params and event.params[0].name in ("res", "fd")) for event in EVENTS)
 _CATEGORIES = tuple(event.category for event in EVENTS)
+_FILES = (fd_types.FD_FILE, fd_types.FD_FILE_V2)
+_SOCKETS = (fd_types.FD_IPV4_SOCK, fd_types.FD_IPV6_SOCK)
+_SERVERS = (fd_types.FD_IPV4_SERVSOCK, fd_types.FD_IPV6_SERVSOCK)
+_IPS = (*_SOCKETS, *_SERVERS)
+_IPC = (fd_types.FD_FIFO, fd_types.FD_UNIX_SOCK, fd_types.FD_EVENT, fd_types.FD_SIGNALFD, fd_types.FD_INOTIFY)
 _FD_CATEGORIES = {
-    **dict.fromkeys((FD_FILE, FD_FILE_V2, FD_DIRECTORY), b"file"),
-    **dict.fromkeys((FD_IPV4_SOCK, FD_IPV6_SOCK, FD_IPV4_SERVSOCK, FD_IPV6_SERVSOCK), b"net"),
-    **dict.fromkeys((FD_FIFO, FD_UNIX_SOCK, FD_EVENT, FD_SIGNALFD, FD_INOTIFY), b"ipc"),
+    **dict.fromkeys((*_FILES, fd_types.FD_DIRECTORY), b"file"),
+    **dict.fromkeys(
+        (fd_types.FD_IPV4_SOCK, fd_types.FD_IPV6_SOCK, fd_types.FD_IPV4_SERVSOCK, fd_types.FD_IPV6_SERVSOCK), b"net"
+    ),
+    **dict.fromkeys(
+        (fd_types.FD_FIFO, fd_types.FD_UNIX_SOCK, fd_types.FD_EVENT, fd_types.FD_SIGNALFD, fd_types.FD_INOTIFY), b"ipc"
+    ),
 }
 # Of two names for a number, libsinsp's; and the kernel's own, which a tracer sees.
 _ERRNO = {number: name.encode() for number, name in errno.errorcode.items()} | {
@@ -356,19 +336,26 @@ def _pod_label(name: bytes) -> Getter:
 
 # -- fds
 
-_FILES = (FD_FILE, FD_FILE_V2)
-_SOCKETS = (FD_IPV4_SOCK, FD_IPV6_SOCK)
-_SERVERS = (FD_IPV4_SERVSOCK, FD_IPV6_SERVSOCK)
-_IPS = (*_SOCKETS, *_SERVERS)
-_TYPE_NAMES = {number: name.encode() for number, name in FD_TYPE_NAMES.items()}
+_TYPE_NAMES = {
+    fd_types.FD_FILE: b"file", fd_types.FD_FILE_V2: b"file", fd_types.FD_DIRECTORY: b"directory",
+    fd_types.FD_IPV4_SOCK: b"ipv4", fd_types.FD_IPV4_SERVSOCK: b"ipv4", fd_types.FD_IPV6_SOCK: b"ipv6",
+    fd_types.FD_IPV6_SERVSOCK: b"ipv6", fd_types.FD_FIFO: b"pipe", fd_types.FD_UNIX_SOCK: b"unix",
+    fd_types.FD_EVENT: b"event", fd_types.FD_SIGNALFD: b"signalfd", fd_types.FD_EVENTPOLL: b"eventpoll",
+    fd_types.FD_INOTIFY: b"inotify", fd_types.FD_TIMERFD: b"timerfd", fd_types.FD_NETLINK: b"netlink",
+    fd_types.FD_BPF: b"bpf", fd_types.FD_USERFAULTFD: b"userfaultfd", fd_types.FD_IOURING: b"io_uring",
+    fd_types.FD_MEMFD: b"memfd", fd_types.FD_PIDFD: b"pidfd",
+}  # fmt: skip
 # falcosecurity/libs fdinfo.h, CHAR_FD_*
 _TYPE_CHARS = {
-    FD_FILE: b"f", FD_FILE_V2: b"f", FD_DIRECTORY: b"d", FD_IPV4_SOCK: b"4", FD_IPV6_SOCK: b"6", FD_IPV4_SERVSOCK: b"4",
-    FD_IPV6_SERVSOCK: b"6", FD_FIFO: b"p", FD_UNIX_SOCK: b"u", FD_EVENT: b"e", FD_UNSUPPORTED: b"X", FD_SIGNALFD: b"s",
-    FD_EVENTPOLL: b"l", FD_INOTIFY: b"i", FD_TIMERFD: b"t", FD_NETLINK: b"n", FD_BPF: b"b", FD_USERFAULTFD: b"u",
-    FD_IOURING: b"r", FD_MEMFD: b"m", FD_PIDFD: b"P",
+    fd_types.FD_FILE: b"f", fd_types.FD_FILE_V2: b"f", fd_types.FD_DIRECTORY: b"d",
+    fd_types.FD_IPV4_SOCK: b"4", fd_types.FD_IPV6_SOCK: b"6", fd_types.FD_IPV4_SERVSOCK: b"4",
+    fd_types.FD_IPV6_SERVSOCK: b"6", fd_types.FD_FIFO: b"p", fd_types.FD_UNIX_SOCK: b"u",
+    fd_types.FD_EVENT: b"e", fd_types.FD_UNSUPPORTED: b"X", fd_types.FD_SIGNALFD: b"s",
+    fd_types.FD_EVENTPOLL: b"l", fd_types.FD_INOTIFY: b"i", fd_types.FD_TIMERFD: b"t",
+    fd_types.FD_NETLINK: b"n", fd_types.FD_BPF: b"b", fd_types.FD_USERFAULTFD: b"u",
+    fd_types.FD_IOURING: b"r", fd_types.FD_MEMFD: b"m", fd_types.FD_PIDFD: b"P",
 }  # fmt: skip
-_PROTOCOLS = {L4_TCP: b"tcp", L4_UDP: b"udp", L4_ICMP: b"icmp", L4_RAW: b"raw"}
+_PROTOCOLS = {fd_types.L4_TCP: b"tcp", fd_types.L4_UDP: b"udp", fd_types.L4_ICMP: b"icmp", fd_types.L4_RAW: b"raw"}
 
 
 def _of_fd(of: Getter) -> Getter:
@@ -395,7 +382,9 @@ def _fd_name(info: Any) -> bytes:
     kind = info.type
     if kind not in _IPS:
         return info.name or b""
-    source, target = (info.sip6, info.dip6) if kind in (FD_IPV6_SOCK, FD_IPV6_SERVSOCK) else (info.sip, info.dip)
+    source, target = (
+        (info.sip6, info.dip6) if kind in (fd_types.FD_IPV6_SOCK, fd_types.FD_IPV6_SERVSOCK) else (info.sip, info.dip)
+    )
     return _socket_name(kind, source, info.sport, target, info.dport)
 
 
@@ -409,14 +398,14 @@ def _socket_name(kind: int, source: Any, sport: int, target: Any, dport: int) ->
 
 
 def _shown(kind: int, address: Any) -> str:
-    if kind in (FD_IPV4_SOCK, FD_IPV4_SERVSOCK):
+    if kind in (fd_types.FD_IPV4_SOCK, fd_types.FD_IPV4_SERVSOCK):
         return socket.inet_ntop(socket.AF_INET, address.to_bytes(4, "little"))
     return socket.inet_ntop(socket.AF_INET6, address or bytes(16))
 
 
 def _directory(info: Any) -> Any:
     name = info.name or b""
-    if info.type == FD_DIRECTORY:
+    if info.type == fd_types.FD_DIRECTORY:
         return name
     if info.type not in _FILES:
         return None
@@ -434,15 +423,15 @@ def _filename(info: Any) -> Any:
 def _client_address(info: Any) -> Any:
     if info.type not in _SOCKETS or info.role == ROLE_NONE:
         return None
-    return info.sip if info.type == FD_IPV4_SOCK else info.sip6
+    return info.sip if info.type == fd_types.FD_IPV4_SOCK else info.sip6
 
 
 def _server_address(info: Any) -> Any:
     if info.type in _SERVERS:
-        return info.sip if info.type == FD_IPV4_SERVSOCK else info.sip6
+        return info.sip if info.type == fd_types.FD_IPV4_SERVSOCK else info.sip6
     if info.type not in _SOCKETS or info.role == ROLE_NONE:
         return None
-    return info.dip if info.type == FD_IPV4_SOCK else info.dip6
+    return info.dip if info.type == fd_types.FD_IPV4_SOCK else info.dip6
 
 
 def _client_port(info: Any) -> Any:
@@ -473,11 +462,11 @@ _remote_port = _by_role(_client_port, _server_port)
 
 
 def _addresses(info: Any) -> tuple[Any, ...]:
-    if info.type == FD_IPV4_SOCK:
+    if info.type == fd_types.FD_IPV4_SOCK:
         return info.sip, info.dip
-    if info.type == FD_IPV4_SERVSOCK:
+    if info.type == fd_types.FD_IPV4_SERVSOCK:
         return (info.sip,)
-    if info.type in (FD_IPV6_SOCK, FD_IPV6_SERVSOCK):
+    if info.type in (fd_types.FD_IPV6_SOCK, fd_types.FD_IPV6_SERVSOCK):
         return tuple(address for address in (info.sip6, info.dip6) if address is not None)
     return ()
 
@@ -493,7 +482,7 @@ def _protocol(info: Any) -> bytes:
 
 
 def _family(info: Any) -> Any:
-    return b"ip" if info.type in _IPS else b"unix" if info.type == FD_UNIX_SOCK else None
+    return b"ip" if info.type in _IPS else b"unix" if info.type == fd_types.FD_UNIX_SOCK else None
 
 
 def _is_server(info: Any) -> bool:

@@ -15,7 +15,13 @@ if cython.compiled:
     from cython.cimports.libc.string import memcpy
 
 from sftools.errors import InputError
-from sftools.limits import MAX_BLOCK_BYTES, MAX_EVENT_BYTES, MAX_EVENT_PARAMS, MAX_SAVED_EVENT_BYTES
+from sftools.limits import (
+    MAX_BLOCK_BYTES,
+    MAX_DAMAGE_REPORTS,
+    MAX_EVENT_BYTES,
+    MAX_EVENT_PARAMS,
+    MAX_SAVED_EVENT_BYTES,
+)
 from sftools.scap import blocks, tables
 
 _U16 = struct.Struct("<H").unpack_from
@@ -34,8 +40,6 @@ _MAX_SAVED = cython.declare(cython.Py_ssize_t, MAX_SAVED_EVENT_BYTES)
 _MAX_EVENT = cython.declare(cython.Py_ssize_t, MAX_EVENT_BYTES + 64)
 # This many whole blocks in a row prove that a place found after damage is a block boundary.
 _PROOF = 3
-# Only the first places of damage are kept as text; all are counted.
-_MAX_REPORTS = 100
 
 _EVENT_COUNT = cython.declare(cython.uint, len(tables.EVENT_CODES))
 
@@ -290,7 +294,7 @@ class EventCursor:
     def report(self, offset, cause):
         """Count one place of damage."""
         self.damaged += 1
-        if len(self.damage) < _MAX_REPORTS:
+        if len(self.damage) < MAX_DAMAGE_REPORTS:
             self.damage.append((offset, cause))
 
     def damage_here(self, cause: str):

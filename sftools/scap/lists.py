@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import TypeVar
 
-from sftools.scap import blocks
+from sftools.scap import blocks, fd_types
 
 
 class ListDamage(ValueError):
@@ -227,22 +227,22 @@ def processes(block_type: int, body: bytes) -> Iterator[ProcessEntry]:
 def _fd(fields: _Fields, version: int) -> FdEntry:
     entry = FdEntry(fields.signed(8), fields.unsigned(8), fields.unsigned(1))
     kind = entry.type
-    if kind == 3:
+    if kind == fd_types.FD_IPV4_SOCK:
         entry.sip, entry.dip = fields.unsigned(4), fields.unsigned(4)
         entry.sport, entry.dport = fields.unsigned(2), fields.unsigned(2)
         entry.l4proto = fields.unsigned(1)
-    elif kind == 5:
+    elif kind == fd_types.FD_IPV4_SERVSOCK:
         entry.sip, entry.sport, entry.l4proto = fields.unsigned(4), fields.unsigned(2), fields.unsigned(1)
-    elif kind == 4:
+    elif kind == fd_types.FD_IPV6_SOCK:
         entry.sip6, entry.dip6 = fields.take(16), fields.take(16)
         entry.sport, entry.dport = fields.unsigned(2), fields.unsigned(2)
         entry.l4proto = fields.unsigned(1)
-    elif kind == 6:
+    elif kind == fd_types.FD_IPV6_SERVSOCK:
         entry.sip6, entry.sport, entry.l4proto = fields.take(16), fields.unsigned(2), fields.unsigned(1)
-    elif kind == 8:
+    elif kind == fd_types.FD_UNIX_SOCK:
         fields.take(16)  # source, destination
         entry.name = fields.text()
-    elif kind == 16:
+    elif kind == fd_types.FD_FILE_V2:
         entry.open_flags = fields.unsigned(4)
         entry.name = fields.text()
         if version >= 2 and fields.left >= 4:

@@ -18,7 +18,7 @@ from io import BytesIO
 from typing import Any
 
 from sftools.errors import SftoolsError
-from sftools.scap import blocks, tables
+from sftools.scap import blocks, fd_types, tables
 from sftools.scap.event_table import BY_CODE, Event, by_name
 from sftools.scap.writer import (
     ScapWriter,
@@ -104,10 +104,22 @@ _EXITS = {
 }
 
 _FD_TYPES = {
-    "dir": 2, "fifo": 7, "event": 9, "unsupported": 10, "signalfd": 11, "eventpoll": 12, "inotify": 13, "timerfd": 14,
-    "netlink": 15, "bpf": 17, "userfaultfd": 18, "io_uring": 19, "memfd": 20, "pidfd": 21,
-}  # fmt: skip
-_L4_PROTOCOLS = {"tcp": 2, "udp": 3, "icmp": 4, "raw": 5}
+    "dir": fd_types.FD_DIRECTORY,
+    "fifo": fd_types.FD_FIFO,
+    "event": fd_types.FD_EVENT,
+    "unsupported": fd_types.FD_UNSUPPORTED,
+    "signalfd": fd_types.FD_SIGNALFD,
+    "eventpoll": fd_types.FD_EVENTPOLL,
+    "inotify": fd_types.FD_INOTIFY,
+    "timerfd": fd_types.FD_TIMERFD,
+    "netlink": fd_types.FD_NETLINK,
+    "bpf": fd_types.FD_BPF,
+    "userfaultfd": fd_types.FD_USERFAULTFD,
+    "io_uring": fd_types.FD_IOURING,
+    "memfd": fd_types.FD_MEMFD,
+    "pidfd": fd_types.FD_PIDFD,
+}
+_L4_PROTOCOLS = {"tcp": fd_types.L4_TCP, "udp": fd_types.L4_UDP, "icmp": fd_types.L4_ICMP, "raw": fd_types.L4_RAW}
 _CONTAINER_TYPES = {"docker": 0, "lxc": 1, "rkt": 4, "custom": 5, "cri": 6, "containerd": 7, "cri-o": 8, "podman": 11}
 _UNITS = {"": 10**9, "ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
 _FORKS = ("clone", "clone3", "fork", "vfork")
@@ -336,7 +348,7 @@ class _Maker:
             if self.era.file_type == 16:
                 entry |= {"open_flags": _integer(options.get("flags", "O_RDONLY")), "dev": 64}
         elif kind == "unix":
-            entry |= {"type": 8, "source": 0, "destination": 0, "name": what}
+            entry |= {"type": fd_types.FD_UNIX_SOCK, "source": 0, "destination": 0, "name": what}
         elif kind in _L4_PROTOCOLS:
             entry |= _inet_fd(what, _L4_PROTOCOLS[kind])
         else:
@@ -582,11 +594,12 @@ def _inet_fd(what: str, protocol: int) -> dict[str, int | str | bytes]:
     six = ":" in host
     address: int | bytes = ip6(host) if six else ip4(host)
     if not arrow:
-        return {"type": 6 if six else 5, "ip": address, "port": port, "l4proto": protocol}
+        kind = fd_types.FD_IPV6_SERVSOCK if six else fd_types.FD_IPV4_SERVSOCK
+        return {"type": kind, "ip": address, "port": port, "l4proto": protocol}
     other, other_port = _endpoint(destination)
     dip: int | bytes = ip6(other) if six else ip4(other)
     return {
-        "type": 4 if six else 3,
+        "type": fd_types.FD_IPV6_SOCK if six else fd_types.FD_IPV4_SOCK,
         "sip": address,
         "dip": dip,
         "sport": port,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import BinaryIO
 
-from sftools.scap import blocks
+from sftools.scap import blocks, fd_types
 from sftools.scap.event_table import BY_CODE, EVENTS, Event
 
 Value = int | str | bytes | Sequence[str | bytes] | None
@@ -40,12 +40,12 @@ _PROCESS_TAIL = (
 
 # Fd list: the fields after fd, ino and type, by fd type; "16s" is an IPv6 address in network order.
 _FD_FIELDS: dict[int, tuple[tuple[str, str], ...]] = {
-    3: (("sip", "I"), ("dip", "I"), ("sport", "H"), ("dport", "H"), ("l4proto", "B")),
-    4: (("sip", "16s"), ("dip", "16s"), ("sport", "H"), ("dport", "H"), ("l4proto", "B")),
-    5: (("ip", "I"), ("port", "H"), ("l4proto", "B")),
-    6: (("ip", "16s"), ("port", "H"), ("l4proto", "B")),
-    8: (("source", "Q"), ("destination", "Q"), ("name", "str")),
-    16: (("open_flags", "I"), ("name", "str"), ("dev", "I")),
+    fd_types.FD_IPV4_SOCK: (("sip", "I"), ("dip", "I"), ("sport", "H"), ("dport", "H"), ("l4proto", "B")),
+    fd_types.FD_IPV6_SOCK: (("sip", "16s"), ("dip", "16s"), ("sport", "H"), ("dport", "H"), ("l4proto", "B")),
+    fd_types.FD_IPV4_SERVSOCK: (("ip", "I"), ("port", "H"), ("l4proto", "B")),
+    fd_types.FD_IPV6_SERVSOCK: (("ip", "16s"), ("port", "H"), ("l4proto", "B")),
+    fd_types.FD_UNIX_SOCK: (("source", "Q"), ("destination", "Q"), ("name", "str")),
+    fd_types.FD_FILE_V2: (("open_flags", "I"), ("name", "str"), ("dev", "I")),
 }
 _FD_OTHER = (("name", "str"),)
 
@@ -249,7 +249,7 @@ class ScapWriter:
             kind = int(entry["type"])
             table = _FD_FIELDS.get(kind, _FD_OTHER)
             _reject_unknown(entry, ["fd", "ino", "type", *(name for name, _ in table)])
-            if kind == 16 and (version < 2 or "dev" not in entry):
+            if kind == fd_types.FD_FILE_V2 and (version < 2 or "dev" not in entry):
                 table = table[:-1]
             data = struct.pack("<qQB", entry["fd"], entry.get("ino", 0), kind) + _fields(table, entry)
             body += _sized(data) if version >= 2 else data

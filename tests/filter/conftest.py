@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from sftools.engine.state_cy import FD_FILE_V2, FD_IPV4_SOCK, L4_TCP, ROLE_CLIENT
+from sftools.engine.state_cy import ROLE_CLIENT
 from sftools.engine.users import Users
 from sftools.scap import tables
+from sftools.scap.fd_types import FD_FILE_V2, FD_IPV4_SOCK, L4_TCP
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SHARED = Path(__file__).parents[3] / "shared" / "traces"

@@ -9,7 +9,7 @@ from sftools.engine import state_cy as state
 from sftools.engine.containers import CT_CRIO, CT_CUSTOM, CT_DOCKER, CT_LXC
 from sftools.filter.fields import BY_NAME, FIELDS, Argument
 from sftools.filter.values import FieldType
-from sftools.scap import tables
+from sftools.scap import fd_types, tables
 from sftools.scap.event_table import EVENTS
 
 
@@ -145,11 +145,11 @@ def test_opening(make_engine: Any, fds: Any) -> None:
 @pytest.mark.parametrize(
     ("event", "kind", "category"),
     [
-        ("PPME_SYSCALL_READ_X", state.FD_FILE, b"file"),
-        ("PPME_SYSCALL_WRITE_X", state.FD_IPV4_SOCK, b"net"),
-        ("PPME_SYSCALL_CLOSE_X", state.FD_FIFO, b"ipc"),
-        ("PPME_SYSCALL_READ_X", state.FD_UNSUPPORTED, b"unknown"),
-        ("PPME_SYSCALL_EXECVE_19_X", state.FD_FILE, b"process"),
+        ("PPME_SYSCALL_READ_X", fd_types.FD_FILE, b"file"),
+        ("PPME_SYSCALL_WRITE_X", fd_types.FD_IPV4_SOCK, b"net"),
+        ("PPME_SYSCALL_CLOSE_X", fd_types.FD_FIFO, b"ipc"),
+        ("PPME_SYSCALL_READ_X", fd_types.FD_UNSUPPORTED, b"unknown"),
+        ("PPME_SYSCALL_EXECVE_19_X", fd_types.FD_FILE, b"process"),
     ],
 )
 def test_categories(make_engine: Any, fds: Any, event: str, kind: int, category: bytes) -> None:
@@ -273,15 +273,15 @@ def test_a_socket_without_role_has_no_client_and_server(make_engine: Any, fds: A
     [
         ({}, b"10.0.0.1:40000->93.184.216.34:443"),
         ({"sip": 0, "sport": 0, "dip": 0, "dport": 0}, b""),
-        ({"type": state.FD_IPV4_SERVSOCK, "sip": 0, "sport": 80, "dip": 0, "dport": 0}, b"0.0.0.0:80"),
+        ({"type": fd_types.FD_IPV4_SERVSOCK, "sip": 0, "sport": 80, "dip": 0, "dport": 0}, b"0.0.0.0:80"),
         (
-            {"type": state.FD_IPV6_SOCK, "sip6": bytes(15) + b"\1", "dip6": b"\xfd" + bytes(15)},
+            {"type": fd_types.FD_IPV6_SOCK, "sip6": bytes(15) + b"\1", "dip6": b"\xfd" + bytes(15)},
             b"::1:40000->fd00:::443",
         ),
-        ({"type": state.FD_IPV6_SOCK, "sip6": None, "dip6": bytes(15) + b"\1", "sport": 0}, b":::0->::1:443"),
-        ({"type": state.FD_IPV6_SERVSOCK, "sip6": bytes(16), "sport": 80}, b":::80"),
-        ({"type": state.FD_UNIX_SOCK, "name": b"1->2 /run/x"}, b"1->2 /run/x"),
-        ({"type": state.FD_FIFO, "name": None}, b""),
+        ({"type": fd_types.FD_IPV6_SOCK, "sip6": None, "dip6": bytes(15) + b"\1", "sport": 0}, b":::0->::1:443"),
+        ({"type": fd_types.FD_IPV6_SERVSOCK, "sip6": bytes(16), "sport": 80}, b":::80"),
+        ({"type": fd_types.FD_UNIX_SOCK, "name": b"1->2 /run/x"}, b"1->2 /run/x"),
+        ({"type": fd_types.FD_FIFO, "name": None}, b""),
     ],
 )
 def test_names(make_engine: Any, fds: Any, changes: dict[str, Any], name: bytes) -> None:
@@ -289,13 +289,13 @@ def test_names(make_engine: Any, fds: Any, changes: dict[str, Any], name: bytes)
 
 
 def test_listening_sockets(make_engine: Any, fds: Any) -> None:
-    engine = make_engine(info=fds.tcp(type=state.FD_IPV4_SERVSOCK, sip=fds.ip4("10.0.0.9"), sport=80, dport=0))
+    engine = make_engine(info=fds.tcp(type=fd_types.FD_IPV4_SERVSOCK, sip=fds.ip4("10.0.0.9"), sport=80, dport=0))
     assert value(engine, "fd.sip") == fds.ip4("10.0.0.9")
     assert value(engine, "fd.sport") == 80
     assert value(engine, "fd.is_server") is True
     assert value(engine, "fd.cip") is None
     assert value(engine, "fd.port") == (80,)
-    six = make_engine(info=fds.tcp(type=state.FD_IPV6_SERVSOCK, sip6=bytes(16), sport=80))
+    six = make_engine(info=fds.tcp(type=fd_types.FD_IPV6_SERVSOCK, sip6=bytes(16), sport=80))
     assert value(six, "fd.sip") == bytes(16)
     assert value(six, "fd.ip") == (bytes(16),)
 
@@ -303,14 +303,14 @@ def test_listening_sockets(make_engine: Any, fds: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "path", "directory", "filename"),
     [
-        (state.FD_FILE, b"/a/b/c", b"/a/b", b"c"),
-        (state.FD_FILE, b"/a", b"/", b"a"),
-        (state.FD_FILE, b"a", b"/", b"/"),
-        (state.FD_FILE, b"/", b"/", b"/"),
-        (state.FD_FILE, b"/a/", b"/a/", b"/a/"),
-        (state.FD_FILE, b"", b"/", b"/"),
-        (state.FD_DIRECTORY, b"/a/b", b"/a/b", None),
-        (state.FD_FIFO, b"pipe", None, None),
+        (fd_types.FD_FILE, b"/a/b/c", b"/a/b", b"c"),
+        (fd_types.FD_FILE, b"/a", b"/", b"a"),
+        (fd_types.FD_FILE, b"a", b"/", b"/"),
+        (fd_types.FD_FILE, b"/", b"/", b"/"),
+        (fd_types.FD_FILE, b"/a/", b"/a/", b"/a/"),
+        (fd_types.FD_FILE, b"", b"/", b"/"),
+        (fd_types.FD_DIRECTORY, b"/a/b", b"/a/b", None),
+        (fd_types.FD_FIFO, b"pipe", None, None),
     ],
 )
 def test_directories(make_engine: Any, fds: Any, kind: int, path: bytes, directory: bytes, filename: bytes) -> None:
@@ -319,12 +319,12 @@ def test_directories(make_engine: Any, fds: Any, kind: int, path: bytes, directo
     assert value(engine, "fd.filename") == filename
 
 
-def test_every_fd_type_of_the_engine_has_a_name_and_a_character(make_engine: Any, fds: Any) -> None:
-    kinds = {number for name, number in vars(state).items() if name.startswith("FD_") and isinstance(number, int)}
+def test_every_fd_type_has_a_name_and_a_character(make_engine: Any, fds: Any) -> None:
+    kinds = {number for name, number in vars(fd_types).items() if name.startswith("FD_")}
     assert len(kinds) == 21
     for kind in kinds:
         engine = make_engine(info=fds.file(type=kind))
-        assert (value(engine, "fd.type") == b"<NA>") == (kind == state.FD_UNSUPPORTED)
+        assert (value(engine, "fd.type") == b"<NA>") == (kind == fd_types.FD_UNSUPPORTED)
         assert value(engine, "fd.typechar") != b"o"
 
 
