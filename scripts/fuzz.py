@@ -155,7 +155,7 @@ class Worker:
         except BrokenPipeError:
             raise Dead(self.stop()) from None
         limit = SECONDS[self.name]
-        if not select.select([process.stdout], [], [], 3 * limit)[0]:
+        if not select.select([process.stdout], [], [], 10 * limit)[0]:
             self.stop()
             raise Dead(f"no answer in {3 * limit:.0f} s")
         line = process.stdout.readline()
