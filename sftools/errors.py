@@ -14,6 +14,10 @@ class SftoolsError(Exception):
 
     exit_code = EXIT_ERROR
 
+    def lines(self) -> list[str]:
+        """What a terminal shows: the message, then, where it helps, a picture of the place."""
+        return [str(self)]
+
 
 class UsageError(SftoolsError):
     """A wrong option, argument or expression."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -21,6 +22,8 @@ STDIN = "-"
 _INPUT = 32 * 1024
 # Where compressed data is corrupt, what this much output still held is lost with it.
 _OUTPUT = 32 * 1024
+# While a pipe has nothing, signals are handled after this long at the latest.
+_LOOK_MS = 200
 
 
 class StreamDamage(InputError):
@@ -45,12 +48,24 @@ class _Descriptor:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
 
     def read(self, size: int, /) -> bytes:
+        self._wait()
         return os.read(self._fd, size)
 
     def readinto(self, room: memoryview, /) -> int:
+        self._wait()
         return os.readv(self._fd, [room])
+
+    def _wait(self) -> None:
+        """Until something can be read, with a look at signals now and then.
+
+        One that comes in the moment before a read() does not end it: from a pipe it would wait for ever.
+        """
+        while not self._poll.poll(_LOOK_MS):
+            pass
 
     def close(self) -> None:
         if self._fd > 0:

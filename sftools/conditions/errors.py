@@ -15,7 +15,7 @@ class FilterError(UsageError):
 
     column: the place in the text, counted in characters from 1.
     file: the name of the file that `text` is, where it is one; the message then has the line.
-    str() is one line with the text around the place; picture() adds a line with a caret under it.
+    str() is one line with the text around the place; lines() has a caret under the place.
     """
 
     def __init__(self, cause: str, text: str, column: int, file: str | None = None) -> None:
@@ -47,10 +47,11 @@ class FilterError(UsageError):
         shown = "".join(char if char.isprintable() else " " for char in text[start:end])
         return left + shown + right, len(left) + at - start
 
-    def picture(self) -> str:
-        """Two lines: the text around the place, and a caret under the place."""
+    def lines(self) -> list[str]:
+        """The cause, the text around the place, and a caret under the place."""
         shown, at = self._excerpt()
-        return f"{shown}\n{' ' * at}^"
+        place = "filter" if self.file is None else f"{self.file}:{self.line}"
+        return [f"{place}: {self.cause}", shown, f"{' ' * at}^"]
 
 
 @dataclass(frozen=True, slots=True)

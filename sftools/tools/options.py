@@ -1,4 +1,4 @@
-"""Options as the existing tools take them: abbreviated, with an optional value; and those of S3."""
+"""Options that several commands have: those of S3, and options with an optional value."""
 
 from __future__ import annotations
 
@@ -22,57 +22,6 @@ class OptionalBool(click.types.BoolParamType):
         except click.BadParameter:
             return False
         return bool(text.strip())
-
-
-class Command(click.Command):
-    """A command whose long options may be abbreviated, as with argparse, while only one begins so."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, list(self._written_out(ctx, args)))
-
-    def _written_out(self, ctx: click.Context, args: list[str]) -> list[str]:
-        options = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)]
-        names = {name: option for option in options for name in [*option.opts, *option.secondary_opts]}
-        out: list[str] = []
-        rest = list(reversed(args))
-        while rest:
-            given = rest.pop()
-            if given == "--":
-                out += [given, *reversed(rest)]
-                break
-            if given.startswith("--"):
-                name, equals, value = given.partition("=")
-                name = self._whole_name(ctx, name, names)
-                option = names.get(name)
-                if option is not None and isinstance(option.type, OptionalBool) and not equals:
-                    equals, value = "=", rest.pop() if rest and option.type.is_one(rest[-1]) else "yes"
-                out.append(name + equals + value)
-            else:
-                option = _last_of_cluster(given, names)
-                equals = ""
-                out.append(given)
-            if option is not None and not option.is_flag and not equals and rest:
-                out.append(rest.pop())  # its value, whatever it looks like
-        return out
-
-    def _whole_name(self, ctx: click.Context, name: str, names: dict[str, click.Option]) -> str:
-        if name in names:
-            return name
-        matches = [whole for whole in names if whole.startswith("--") and whole.startswith(name)]
-        if len({id(names[match]) for match in matches}) > 1:
-            raise click.UsageError(f"Option {name} is ambiguous: {', '.join(sorted(matches))}.", ctx)
-        return matches[0] if matches else name
-
-
-def _last_of_cluster(given: str, names: dict[str, click.Option]) -> click.Option | None:
-    """The option of -a, or of -qa, that takes the next argument as its value; None where there is none."""
-    if not given.startswith("-") or given == "-":
-        return None
-    for at, letter in enumerate(given[1:], 2):
-        option = names.get(f"-{letter}")
-        if option is None or not option.is_flag:
-            return option if at == len(given) else None
-    return None
 
 
 _S3_OPTIONS = (

@@ -15,12 +15,13 @@ from sftools import __version__
 from sftools.avro import outputs
 from sftools.avro.container import CODECS, ContainerWriter
 from sftools.engine.options import FLOW, MODES, READ_ALL, READ_SELECTED, EngineOptions
-from sftools.errors import EXIT_DAMAGED, EXIT_ERROR, EXIT_OK, SftoolsError, UsageError
+from sftools.errors import EXIT_DAMAGED, EXIT_OK, UsageError
 from sftools.limits import MAX_ROTATE_SECONDS
 from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, port, port_each, trace_name
 from sftools.schema.versions import LATEST, VERSIONS, schema_json
 from sftools.source import STDIN
-from sftools.tools.terminal import Progress, ended_by_signals, say
+from sftools.tools.command import Command
+from sftools.tools.terminal import Progress, say
 
 NAME = "sysporter"
 _DRIVERS = ("ebpf", "ebpf-core", "kmod")
@@ -37,6 +38,8 @@ def _list_fields(context: click.Context, parameter: click.Parameter, value: bool
 
 
 @click.command(
+    NAME,
+    cls=Command,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     options_metavar="[OPTIONS]",
 )
@@ -161,7 +164,7 @@ def _list_fields(context: click.Context, parameter: click.Parameter, value: bool
     prog_name=NAME,
 )
 @click.pass_context
-def main(context: click.Context, /, **given: Any) -> None:
+def main(context: click.Context, /, **given: Any) -> int:
     """Convert system call captures of sysdig, Falco and the SysFlow collector to SysFlow traces.
 
     An INPUT is a file (plain, gzip, zstd or lz4), a directory (its *.scap* files), a pattern in quotes, or - for
@@ -175,21 +178,6 @@ def main(context: click.Context, /, **given: Any) -> None:
 
     Exit status: 0 done, 1 an error, 2 wrong usage, 3 an input is damaged and what is sound of it was converted.
     """
-    try:
-        with ended_by_signals():
-            status = _run(context, given)
-    except SftoolsError as error:
-        _say(str(error))
-        status = error.exit_code
-    except BrokenPipeError:  # a reader that goes away, as head does, is no error
-        status = EXIT_OK
-    except OSError as error:
-        _say(f"cannot write: {error.strerror}")
-        status = EXIT_ERROR
-    sys.exit(status)
-
-
-def _run(context: click.Context, given: dict[str, Any]) -> int:
     names = [*given["read"], *given["inputs"]]
     if not names:
         raise UsageError("no input: name a capture with -r; live capture does not exist yet")
@@ -349,4 +337,4 @@ def _table(stats: Stats, debug: bool) -> str:
 
 
 if __name__ == "__main__":
-    main(prog_name=NAME)
+    main()

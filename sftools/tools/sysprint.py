@@ -15,8 +15,9 @@ import click
 
 from sftools import __version__
 from sftools.errors import EXIT_DAMAGED, EXIT_ERROR, EXIT_OK, OutputError, SftoolsError, UsageError
-from sftools.tools.options import Command, s3_options, s3_settings
-from sftools.tools.terminal import Progress, ended_by_signals, say
+from sftools.tools.command import Command
+from sftools.tools.options import s3_options, s3_settings
+from sftools.tools.terminal import Progress, say
 
 if TYPE_CHECKING:
     from sftools.fields import Field
@@ -36,6 +37,7 @@ _SLICE = 4096
 
 
 @click.command(
+    NAME,
     cls=Command,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     options_metavar="[OPTIONS]",
@@ -68,7 +70,7 @@ _SLICE = 4096
 @click.option("--stats", is_flag=True, help="Say at the end what was done.")
 @s3_options
 @click.version_option(__version__, "-v", "--version", message="%(version)s")
-def main(**given: Any) -> None:
+def main(**given: Any) -> int:
     """Print the events and flows of SysFlow traces, each with its process, container and file.
 
     A PATH is a file (plain, gzip, zstd or lz4), a directory (its files that are traces), a pattern in quotes, - for
@@ -82,35 +84,7 @@ def main(**given: Any) -> None:
 
     Exit status: 0 done, 1 an error, 2 wrong usage, 3 a trace is damaged and what is sound of it was printed.
     """
-    # A reader that goes away, as head does, is no error: no traceback, and none when Python flushes at its end.
-    try:
-        with ended_by_signals():
-            status = _list() if given["list_fields"] else _print(given)
-            sys.stdout.flush()
-    except SftoolsError as error:
-        _complain(error)
-        status = error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = EXIT_OK
-    except OSError as error:
-        say(NAME, f"cannot write: {error.strerror}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = EXIT_ERROR
-    sys.exit(status)
-
-
-def _complain(error: SftoolsError) -> None:
-    """An error that ends the work; of a filter with a caret under the place."""
-    from sftools.conditions.errors import FilterError
-
-    if not isinstance(error, FilterError):
-        say(NAME, str(error))
-        return
-    place = f"{error.file}:{error.line}" if error.file else "filter"
-    say(NAME, f"{place}: {error.cause}")
-    for line in error.picture().splitlines():
-        click.echo(f"  {line}", err=True)
+    return _list() if given["list_fields"] else _print(given)
 
 
 def _list() -> int:
@@ -420,4 +394,4 @@ def _stats(reading: _Reading, printed: int, seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    main(prog_name=NAME)
+    main()

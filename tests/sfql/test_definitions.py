@@ -228,4 +228,4 @@ def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
         return
     assert 1 <= found.column <= len(text) + 1
     assert found.line <= text.count("\n") + 1
-    assert found.picture().count("\n") == 1
+    assert len(found.lines()) == 3
