@@ -201,8 +201,9 @@ def port_each(
 ) -> Iterator[Outcome]:
     """Convert each input into a trace of its own, `jobs` at a time (each in a process), and yield what became of each.
 
-    An input that fails does not keep the others from being converted. In any order where jobs > 1; progress is not
-    called then. When the iterator is closed early, what runs is ended and leaves no output.
+    An input that fails does not keep the others from being converted; fewer than `jobs` run where the system allows no
+    more, and SftoolsError is raised where it allows none. In any order where jobs > 1; progress is not called then.
+    When the iterator is closed early, what runs is ended and leaves no output.
     """
     if jobs > 1 and len(pairs) > 1:
         yield from _port_beside(pairs, options, jobs)
@@ -216,6 +217,8 @@ def _outcome(path: str, output: Output, options: PorterOptions, progress: Progre
         return Outcome(path, stats=port([path], output, options, progress))
     except SftoolsError as error:
         return Outcome(path, error=error)
+    except OSError as error:  # too many open files, for one
+        return Outcome(path, error=SftoolsError(f"{path}: cannot be converted: {error.strerror}"))
 
 
 def _port_beside(pairs: Sequence[tuple[str, Output]], options: PorterOptions, jobs: int) -> Iterator[Outcome]:
@@ -235,10 +238,17 @@ def _port_beside(pairs: Sequence[tuple[str, Output]], options: PorterOptions, jo
         while waiting or running:
             while waiting and len(running) < jobs:
                 path, output = waiting.pop()
-                receiver, sender = fork.Pipe(duplex=False)
-                process = fork.Process(target=work, args=(path, output, sender))
-                process.start()
-                sender.close()
+                try:
+                    receiver, sender = fork.Pipe(duplex=False)
+                    with sender:
+                        process = fork.Process(target=work, args=(path, output, sender))
+                        process.start()
+                except OSError as error:  # too many files or processes
+                    if not running:
+                        raise SftoolsError(f"cannot start a process: {error.strerror}") from None
+                    waiting.append((path, output))
+                    jobs = len(running)
+                    break
                 running[receiver] = process, path
             ready = wait(list(running))
             for receiver in [receiver for receiver in running if receiver in ready]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
+import multiprocessing
 import os
 import signal
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import fastavro
@@ -16,7 +19,7 @@ from sftools.avro.container import ContainerWriter
 from sftools.avro.outputs import FileOutput
 from sftools.engine.engine_cy import Engine
 from sftools.engine.options import EngineOptions
-from sftools.errors import EXIT_ERROR, InputError, OutputError, UsageError
+from sftools.errors import EXIT_ERROR, InputError, OutputError, SftoolsError, UsageError
 from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, port, port_each, trace_name
 from sftools.scap.scenario import build
 from sftools.schema.versions import schema_json
@@ -337,3 +340,28 @@ def test_trace_name(capture, trace):
 def test_two_inputs_may_not_become_one_file():
     with pytest.raises(OutputError, match=r"b/x.scap and a/x.scap would both become x.sf"):
         check_distinct(["a/x.scap", "b/x.scap"], ["x.sf", "x.sf"])
+
+
+@pytest.mark.usefixtures("captures")
+def test_fewer_processes_where_the_system_allows_no_more(monkeypatch):
+    start = BaseProcess.start
+
+    def only_one(process):
+        if len(multiprocessing.active_children()) >= 1:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        start(process)
+
+    monkeypatch.setattr(BaseProcess, "start", only_one)
+    pairs = [(path, file_output(trace_name(path))) for path in ("one.scap", "other.scap")]
+    assert [outcome.error for outcome in port_each(pairs, PorterOptions(), 2)] == [None, None]
+
+
+@pytest.mark.usefixtures("captures")
+def test_no_process_at_all(monkeypatch):
+    def none(process):
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(BaseProcess, "start", none)
+    pairs = [(path, file_output(trace_name(path))) for path in ("one.scap", "other.scap")]
+    with pytest.raises(SftoolsError, match="cannot start a process: Resource"):
+        list(port_each(pairs, PorterOptions(), 2))

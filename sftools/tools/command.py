@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -116,7 +117,8 @@ def _flushed(name: str, status: int) -> int:
 
 def _unwritten(name: str, error: OSError) -> int:
     """The status where standard output takes no more; what Python flushes at its end would fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if isinstance(error, BrokenPipeError):  # a reader that goes away, as head does, is no error
         return EXIT_OK
     say(name, f"cannot write: {error.strerror}")

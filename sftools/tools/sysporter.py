@@ -51,11 +51,11 @@ def _list_fields(context: click.Context, parameter: click.Parameter, value: bool
 @click.option(
     "-G",
     "--rotate",
-    type=click.IntRange(1, MAX_ROTATE_SECONDS),
+    type=click.IntRange(0, MAX_ROTATE_SECONDS),
     metavar="SECONDS",
     envvar="INTERVAL",
     show_envvar=True,
-    help="Begin a new file after so much capture time; adds the time to -w's name.",
+    help="Begin a new file after so much capture time; adds the time to -w's name. [0: never]",
 )
 @click.option(
     "-e",

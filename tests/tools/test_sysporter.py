@@ -258,8 +258,13 @@ def test_rotation_never_overwrites():
     ]
 
 
+def test_no_rotation():
+    run("-r", "x.scap", "-w", "x.sf", INTERVAL="0")
+    assert files() == ["x.sf"]
+
+
 def test_rotation_needs_a_time():
-    assert "-G" in run("-r", "x.scap", "-w", "x.sf", "-G", "0", status=2)
+    assert "-G" in run("-r", "x.scap", "-w", "x.sf", "-G", "-1", status=2)
     for overflows in ("18446744074", "17000000000"):  # 64 bits of nanoseconds, alone and with a time
         assert "-G" in run("-r", "x.scap", "-w", "x.sf", "-G", overflows, status=2)
     assert "standard output cannot be" in run("-r", "x.scap", "-w", "-", "-G", "9", status=2)
