@@ -17,7 +17,7 @@ from pathlib import Path
 # Lowest first. Names in one row do not import each other, except in a row that is listed in TOGETHER.
 LAYERS = (
     ("errors", "limits", "cython_standin"),
-    ("schema", "source", "conditions"),
+    ("schema", "source", "newfile", "conditions"),
     ("scap", "avro", "store", "utils", "objtypes"),
     ("engine", "reader", "inputs"),
     ("fields",),

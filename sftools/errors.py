@@ -39,3 +39,10 @@ class InputError(SftoolsError):
 
 class OutputError(SftoolsError):
     """An output that cannot be written or exists already."""
+
+
+class ExistsError(OutputError):
+    """An output that exists already, and was not to be overwritten."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: exists already")

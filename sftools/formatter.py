@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
-from sftools.avro.outputs import NewFile
 from sftools.fields import DEFAULT_FIELDS, FIELDS, K8S_EVENT_FIELDS, TABLE_FIELDS, Field, FieldType, choose
+from sftools.newfile import NewFile
 from sftools.reader.readers import FlattenedRecord, FlattenedSFReader
 from sftools.reader.rows_cy import Row
 from sftools.utils import getTimeStrIso8601

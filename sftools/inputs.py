@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from sftools.avro.container import MAGIC
-from sftools.avro.outputs import is_temporary
 from sftools.errors import InputError, SftoolsError, UsageError
+from sftools.newfile import is_temporary
 from sftools.source import STDIN, Source, open_source
 
 if TYPE_CHECKING:

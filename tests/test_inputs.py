@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftools.avro.container import MAGIC
-from sftools.avro.outputs import temporary_name
 from sftools.errors import InputError, SftoolsError, UsageError
 from sftools.inputs import expand, find_traces, natural
+from sftools.newfile import temporary_name
 from sftools.source import open_stored
 from sftools.store import s3
 from sftools.store.s3 import S3Error, S3Object

@@ -2,7 +2,7 @@ from sftools.engine.state_cy cimport FdInfo
 
 
 cdef int swap(FdInfo info) except -1
-cdef int init_socket(FdInfo info, unsigned int domain, unsigned int type_, unsigned int protocol) except -1
+cdef int init_socket(FdInfo info, int domain, unsigned int type_, unsigned int protocol) except -1
 cdef int set_bound(FdInfo info, bytes address) except -1
 cdef int set_destination(FdInfo info, bytes address) except -1
 cdef bint set_tuple(FdInfo info, bytes tuple_) except -1

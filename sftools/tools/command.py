@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from sftools.errors import EXIT_ERROR, EXIT_OK, SftoolsError
+from sftools.errors import EXIT_ERROR, EXIT_OK, ExistsError, SftoolsError
 from sftools.tools.options import OptionalBool
 from sftools.tools.terminal import ended_by_signals, say
 
@@ -101,6 +101,8 @@ def _last_of_cluster(given: str, names: dict[str, click.Option]) -> click.Option
 
 def _complain(name: str, error: SftoolsError) -> None:
     first, *more = error.lines()
+    if isinstance(error, ExistsError):
+        first += "; --force overwrites it"
     say(name, first)
     for line in more:
         click.echo(f"  {line}", err=True)

@@ -11,6 +11,7 @@ import click
 
 from sftools import __version__
 from sftools.errors import EXIT_ERROR, EXIT_OK, OutputError, UsageError
+from sftools.newfile import NewFile
 from sftools.tools.command import Command
 
 NAME = "sf-codegen"
@@ -119,16 +120,14 @@ def _is_generated(path: Path) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    """Writes under a temporary name and renames."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("x", encoding="utf-8", newline="\n") as file:
-        try:
-            file.write(text)
-            file.flush()
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink()
-            raise
+    file = NewFile(str(path), force=True)
+    try:
+        file.open()
+        file.write(text.encode())
+        file.commit()
+    except BaseException:
+        file.abandon()
+        raise
 
 
 if __name__ == "__main__":

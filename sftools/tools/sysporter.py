@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from sftools import __version__
+from sftools import __version__, newfile
 from sftools.avro import outputs
 from sftools.avro.container import CODECS, ContainerWriter
 from sftools.engine.options import FLOW, MODES, READ_ALL, READ_SELECTED, EngineOptions
@@ -224,7 +224,7 @@ def main(context: click.Context, /, **given: Any) -> int:
         targets = [os.path.join(directory, trace_name(path)) for path in inputs]
         check_distinct(inputs, targets)
         for target in targets:
-            outputs.check(target, force, inputs)
+            newfile.check(target, force, inputs)
         pairs = [
             (path, outputs.FileOutput(partial(_fixed, target), container, force=force))
             for path, target in zip(inputs, targets, strict=True)
@@ -242,7 +242,7 @@ def main(context: click.Context, /, **given: Any) -> int:
         if given["jobs"] > 1 and len(inputs) > 1:
             raise UsageError("--jobs needs a trace for each input: -w DIR/ without -G and -u")
         if write and write != STDIN and not directory and not rotate:
-            outputs.check(write, force, inputs)
+            newfile.check(write, force, inputs)
         total = port(inputs, _output(write, socket, directory, rotate, container, force), options, progress)
     total.seconds = time.perf_counter() - began
     if progress:
@@ -271,7 +271,7 @@ def _output(
         file = outputs.FileOutput(lambda second: f"{path}{second}", container, splits=True, force=force)
     elif write and rotate:
         if not os.path.isdir(os.path.dirname(write) or "."):
-            outputs.check(write, force)
+            newfile.check(write, force)
         file = outputs.FileOutput(lambda second: f"{write}.{second}", container, splits=True, force=force)
     elif write:
         file = outputs.FileOutput(partial(_fixed, write), container, force=force)

@@ -114,8 +114,8 @@ def _print(given: dict[str, Any]) -> int:
         raise UsageError(f"{form} is not for a terminal: redirect it, or name a file with -w")
     if form in _BINARY and (given["times"] or given["open_flags"]):
         raise UsageError(f"--time and --open-flags are for text; {form} has times and numbers as such")
-    from sftools.avro.outputs import check
     from sftools.inputs import find_traces
+    from sftools.newfile import check
 
     fields = _fields(given)
     order = _order(given["sort"])
@@ -310,8 +310,8 @@ def _write(rows: Iterator[Row], reading: _Reading, given: dict[str, Any], fields
 
     Returns how many rows were written.
     """
-    from sftools.avro.outputs import NewFile
     from sftools.avro.plan import DecodeError
+    from sftools.newfile import NewFile
 
     row = next(rows, None)
     if row is None and not reading.sound:

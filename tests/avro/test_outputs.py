@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
-import stat
 import threading
 from functools import partial
 
 import pytest
 
 from sftools.avro.container import ContainerWriter
-from sftools.avro.outputs import Both, FileOutput, SocketOutput, StreamOutput, is_temporary, temporary_name
+from sftools.avro.outputs import Both, FileOutput, SocketOutput, StreamOutput
 from sftools.errors import OutputError
+from sftools.newfile import is_temporary
 
 container = partial(ContainerWriter, schema='"long"', codec="null", sync=bytes(16))
 
 
 def file_output(path, **more):
     return FileOutput(lambda second: str(path), container, **more)
-
-
-# -- names
-
-
-def test_temporary_names_are_told_from_traces(tmp_path):
-    name = temporary_name(str(tmp_path / "x.sf"))
-    assert os.path.dirname(name) == str(tmp_path)
-    assert is_temporary(os.path.basename(name))
-    assert not name.endswith(".sf")
-    assert name != temporary_name(str(tmp_path / "x.sf"))
-    for other in ("x.sf", ".x.sf", "x.tmp", ".x.tmp", ".x.12.tmp", "x.12.0123abcd.tmp"):
-        assert not is_temporary(other)
-
-
-def test_longest_names_have_a_temporary_one(tmp_path):
-    path = tmp_path / ("x" * 252 + ".sf")
-    output = file_output(path)
-    output.begin(0)
-    output.commit()
-    assert path.exists()
-
-
-# -- files
 
 
 def test_file_appears_when_complete(tmp_path):
@@ -57,118 +32,6 @@ def test_file_appears_when_complete(tmp_path):
     assert os.listdir(tmp_path) == ["x.sf"]
     assert path.stat().st_size == output.bytes_written
     assert output.paths == [str(path)]
-
-
-def test_file_has_the_permissions_of_any_new_file(tmp_path):
-    before = os.umask(0o027)
-    try:
-        output = file_output(tmp_path / "x.sf")
-        output.begin(0)
-        output.commit()
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "x.sf").stat().st_mode) == 0o640
-
-
-def test_abandoned_file_leaves_nothing(tmp_path):
-    output = file_output(tmp_path / "x.sf")
-    output.begin(0)
-    output.block(b"\x02", 1)
-    output.abandon()
-    output.abandon()
-    assert os.listdir(tmp_path) == []
-
-
-def test_existing_file_is_refused_and_kept(tmp_path):
-    path = tmp_path / "x.sf"
-    path.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="exists already; --force overwrites it"):
-        file_output(path).begin(0)
-    assert path.read_bytes() == b"mine"
-    assert os.listdir(tmp_path) == ["x.sf"]
-
-
-def test_file_that_came_in_the_meantime_is_kept(tmp_path):
-    path = tmp_path / "x.sf"
-    output = file_output(path)
-    output.begin(0)
-    path.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="exists already"):
-        output.commit()
-    output.abandon()
-    assert path.read_bytes() == b"mine"
-    assert os.listdir(tmp_path) == ["x.sf"]
-
-
-@pytest.mark.parametrize("there", [False, True])
-def test_file_systems_without_links(tmp_path, monkeypatch, there):
-    def no_link(source, target):
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", no_link)
-    path = tmp_path / "x.sf"
-    output = file_output(path)
-    output.begin(0)
-    if there:
-        path.write_bytes(b"mine")
-        with pytest.raises(OutputError, match="exists already"):
-            output.commit()
-        output.abandon()
-        assert path.read_bytes() == b"mine"
-    else:
-        output.commit()
-    assert os.listdir(tmp_path) == ["x.sf"]
-
-
-def test_force_replaces_at_the_end(tmp_path):
-    path = tmp_path / "x.sf"
-    path.write_bytes(b"mine")
-    output = file_output(path, force=True)
-    output.begin(0)
-    assert path.read_bytes() == b"mine"
-    output.commit()
-    assert path.read_bytes()[:4] == b"Obj\x01"
-    assert os.listdir(tmp_path) == ["x.sf"]
-
-
-def test_force_replaces_what_a_link_points_at(tmp_path):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "x.sf").write_bytes(b"mine")
-    (tmp_path / "x.sf").symlink_to("real/x.sf")
-    output = file_output(tmp_path / "x.sf", force=True)
-    output.begin(0)
-    output.commit()
-    assert (tmp_path / "x.sf").is_symlink()
-    assert (tmp_path / "real" / "x.sf").read_bytes()[:4] == b"Obj\x01"
-
-
-def test_link_to_nothing_is_something(tmp_path):
-    (tmp_path / "x.sf").symlink_to("nowhere")
-    with pytest.raises(OutputError, match="exists already"):
-        file_output(tmp_path / "x.sf").begin(0)
-
-
-def test_device_is_written_to_as_it_is():
-    output = file_output("/dev/null")
-    output.begin(0)
-    output.block(b"\x02", 1)
-    output.commit()
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ("/", "/: is a directory"),
-        ("/nonexistent/x.sf", "/nonexistent/x.sf: there is no directory /nonexistent"),
-        ("/proc/x.sf", "/proc/x.sf: cannot be written: No such file or directory"),
-        ("/dev/full", "/dev/full: cannot be written: No space left on device"),
-    ],
-)
-def test_what_cannot_be_written(path, message):
-    with pytest.raises(OutputError) as caught:
-        file_output(path).begin(0)
-    assert str(caught.value) == message
 
 
 # -- files named by time

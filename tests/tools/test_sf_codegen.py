@@ -115,7 +115,7 @@ def test_other_files_are_overwritten_only_with_force(here: Path) -> None:
 def test_directory_in_the_way(here: Path) -> None:
     (here / "p.avsc").mkdir()
     result = run("--force", "p.avdl")
-    assert (result.exit_code, result.stderr) == (1, "sf-codegen: p.avsc: Is a directory\n")
+    assert (result.exit_code, result.stderr) == (1, "sf-codegen: p.avsc: is a directory\n")
     assert sorted(os.listdir()) == ["p.avdl", "p.avsc"]
 
 

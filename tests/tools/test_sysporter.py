@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 import sftools
 from sftools import __version__
-from sftools.avro.outputs import is_temporary
+from sftools.newfile import is_temporary
 from sftools.scap.scenario import build
 from sftools.tools.sysporter import main
 

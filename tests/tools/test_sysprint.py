@@ -20,8 +20,8 @@ import pytest
 from click.testing import CliRunner
 
 import sftools
-from sftools.avro.outputs import is_temporary
 from sftools.fields import DEFAULT_FIELDS, FIELDS
+from sftools.newfile import is_temporary
 from sftools.tools.sysprint import FORMATS, main
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -1,0 +1,149 @@
+"""Files that appear under their name only when they are complete.
+
+Until then a file lies beside, under a temporary name (temporary_name). Nothing is overwritten without force.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterable
+from typing import BinaryIO, NoReturn
+
+from sftools.errors import ExistsError, OutputError
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.tmp", re.DOTALL)
+# File systems allow names of 255 bytes; the rest of a temporary name is shorter than this.
+_NAME_BYTES = 255 - 32
+
+# File systems and sandboxes that have no hard links.
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
+
+
+def temporary_name(path: str) -> str:
+    """A name in the directory of `path` for what becomes `path`: `.NAME.<pid>.<8 hex digits>.tmp`."""
+    directory, name = os.path.split(path)
+    short = os.fsdecode(os.fsencode(name)[:_NAME_BYTES])
+    return os.path.join(directory, f".{short}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+
+
+def is_temporary(name: str) -> bool:
+    """True for a file name (without directory) that temporary_name made: a trace that is not complete, or never was."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+class NewFile:
+    """A file that appears under its name when it is complete: open(), write() or stream(), commit() or abandon().
+
+    All but abandon() raise OutputError; what is written to the stream raises OSError.
+    """
+
+    def __init__(self, path: str, force: bool) -> None:
+        self._path = path
+        self._force = force
+        self._fd = -1
+        self._temporary: str | None = None
+
+    def open(self) -> None:
+        check(self._path, self._force)
+        try:
+            if _is_special(self._path):
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+                return
+            if os.path.exists(self._path):  # what a symbolic link points at is replaced, not the link
+                self._path = os.path.realpath(self._path)
+            self._temporary = temporary_name(self._path)
+            self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            _refuse(self._path, error)
+
+    def write(self, data: bytes) -> None:
+        write_all(self._fd, data, self._path)
+
+    def stream(self) -> BinaryIO:
+        """For writing, instead of write(); it is to be flushed before commit()."""
+        return open(self._fd, "wb", closefd=False)
+
+    def commit(self) -> None:
+        if self._temporary is None:
+            os.close(self._fd)
+            return
+        try:
+            os.fsync(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            if self._force:
+                os.replace(self._temporary, self._path)
+            else:
+                _rename_new(self._temporary, self._path)
+        except OSError as error:
+            _refuse(self._path, error)
+        self._temporary = None
+
+    def abandon(self) -> None:
+        try:
+            if self._fd >= 0:
+                os.close(self._fd)
+            if self._temporary is not None:
+                os.unlink(self._temporary)
+        except OSError:
+            pass
+
+
+def check(path: str, force: bool, inputs: Iterable[str] = ()) -> None:
+    """Say before the work what will not do: raises OutputError where `path` exists, or its directory does not.
+
+    With `force` it may exist, but not be one of the inputs: a slip must not cost a recording.
+    """
+    if os.path.isdir(path):
+        raise OutputError(f"{path}: is a directory")
+    if os.path.isfile(path) and any(os.path.isfile(name) and os.path.samefile(name, path) for name in inputs):
+        raise OutputError(f"{path}: is also an input")
+    if os.path.lexists(path) and not force and not _is_special(path):
+        raise ExistsError(path)
+    directory = os.path.dirname(path) or "."
+    if not os.path.isdir(directory):
+        raise OutputError(f"{path}: there is no directory {directory}")
+
+
+def _is_special(path: str) -> bool:
+    """A device, FIFO or the like, which is no place for a temporary file beside it."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _rename_new(temporary: str, path: str) -> None:
+    """Rename, but over nothing. Raises FileExistsError."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Without links there is a moment between looking and renaming.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        os.rename(temporary, path)
+    else:
+        os.unlink(temporary)
+
+
+def write_all(fd: int, data: bytes, name: str) -> None:
+    """Write to an open file, `name` in messages. Raises OutputError; BrokenPipeError where a pipe has no reader."""
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _refuse(name, error)
+
+
+def _refuse(path: str, error: OSError) -> NoReturn:
+    if isinstance(error, FileExistsError):
+        raise ExistsError(path) from None
+    raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,154 @@
+"""New files: never over something, never under their name before they are complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import pytest
+
+from sftools.errors import OutputError
+from sftools.newfile import NewFile, check, is_temporary, temporary_name
+
+
+def new(path, force=False):
+    file = NewFile(str(path), force)
+    file.open()
+    return file
+
+
+def test_temporary_names_are_told_from_traces(tmp_path):
+    name = temporary_name(str(tmp_path / "x.sf"))
+    assert os.path.dirname(name) == str(tmp_path)
+    assert is_temporary(os.path.basename(name))
+    assert not name.endswith(".sf")
+    assert name != temporary_name(str(tmp_path / "x.sf"))
+    for other in ("x.sf", ".x.sf", "x.tmp", ".x.tmp", ".x.12.tmp", "x.12.0123abcd.tmp"):
+        assert not is_temporary(other)
+
+
+def test_longest_names_have_a_temporary_one(tmp_path):
+    path = tmp_path / ("x" * 252 + ".sf")
+    file = new(path)
+    file.commit()
+    assert path.exists()
+
+
+def test_file_has_the_permissions_of_any_new_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        file = new(tmp_path / "x.sf")
+        file.commit()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x.sf").stat().st_mode) == 0o640
+
+
+def test_abandoned_file_leaves_nothing(tmp_path):
+    file = new(tmp_path / "x.sf")
+    file.write(b"half")
+    file.abandon()
+    file.abandon()
+    assert os.listdir(tmp_path) == []
+
+
+def test_existing_file_is_refused_and_kept(tmp_path):
+    path = tmp_path / "x.sf"
+    path.write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"x\.sf: exists already$"):
+        new(path)
+    assert path.read_bytes() == b"mine"
+    assert os.listdir(tmp_path) == ["x.sf"]
+
+
+def test_file_that_came_in_the_meantime_is_kept(tmp_path):
+    path = tmp_path / "x.sf"
+    file = new(path)
+    path.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="exists already"):
+        file.commit()
+    file.abandon()
+    assert path.read_bytes() == b"mine"
+    assert os.listdir(tmp_path) == ["x.sf"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_file_systems_without_links(tmp_path, monkeypatch, there):
+    def no_link(source, target):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_link)
+    path = tmp_path / "x.sf"
+    file = new(path)
+    if there:
+        path.write_bytes(b"mine")
+        with pytest.raises(OutputError, match="exists already"):
+            file.commit()
+        file.abandon()
+        assert path.read_bytes() == b"mine"
+    else:
+        file.commit()
+    assert os.listdir(tmp_path) == ["x.sf"]
+
+
+def test_force_replaces_at_the_end(tmp_path):
+    path = tmp_path / "x.sf"
+    path.write_bytes(b"mine")
+    file = new(path, force=True)
+    file.write(b"new")
+    assert path.read_bytes() == b"mine"
+    file.commit()
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["x.sf"]
+
+
+def test_force_replaces_what_a_link_points_at(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.sf").write_bytes(b"mine")
+    (tmp_path / "x.sf").symlink_to("real/x.sf")
+    file = new(tmp_path / "x.sf", force=True)
+    file.write(b"new")
+    file.commit()
+    assert (tmp_path / "x.sf").is_symlink()
+    assert (tmp_path / "real" / "x.sf").read_bytes() == b"new"
+
+
+def test_link_to_nothing_is_something(tmp_path):
+    (tmp_path / "x.sf").symlink_to("nowhere")
+    with pytest.raises(OutputError, match="exists already"):
+        new(tmp_path / "x.sf")
+
+
+def test_device_is_written_to_as_it_is():
+    file = new("/dev/null")
+    file.write(b"half")
+    file.commit()
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/", "/: is a directory"),
+        ("/nonexistent/x.sf", "/nonexistent/x.sf: there is no directory /nonexistent"),
+        ("/proc/x.sf", "/proc/x.sf: cannot be written: No such file or directory"),
+        ("/dev/full", "/dev/full: cannot be written: No space left on device"),
+    ],
+)
+def test_what_cannot_be_written(path, message):
+    with pytest.raises(OutputError) as caught:
+        new(path).write(b"x")
+    assert str(caught.value) == message
+
+
+def test_what_will_not_do_is_said_before_the_work(tmp_path):
+    path = tmp_path / "x.sf"
+    check(str(path), force=False)
+    path.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="exists already"):
+        check(str(path), force=False)
+    check(str(path), force=True)
+    (tmp_path / "same").hardlink_to(path)
+    with pytest.raises(OutputError, match="is also an input"):
+        check(str(path), force=True, inputs=[str(tmp_path / "same")])
