@@ -19,7 +19,7 @@ from sftools.reader.rows_cy import CONTAINER, FILE, HEADER, NEW_FILE, PARENT, PO
 from sftools.schema.objtypes import BRANCHES, LETTERS
 from sftools.schema.openflags import NAMES, READ, WRITE, open_flag_names
 from sftools.schema.sysflow import Service
-from sftools.utils import getEnvStr, getIpIntStr, getOpFlags, getOpFlagsStr, getTimeStrIso8601, ip_text, second_text
+from sftools.utils import getEnvStr, getIpIntStr, getOpFlagsStr, getTimeStrIso8601, ip_text, second_text
 
 Getter = Callable[[Row], Any]
 
@@ -53,8 +53,7 @@ class Field:
     owner: for what an entity alone decides, its number for Row.owner(); -1 for others. Such values may be kept with it.
     owners: the same, by record type, where it is so in some only. constant: the value, where the record type decides.
     branches: the record types that can have it; None: all.
-    compare: what filters compare, where that is not what is printed, with its type in compare_type.
-    each: for filters, the several values of which one has to fit.
+    item: of a LIST, the type of its values. ancestors: it looks at all ancestors of the process, not at two.
     """
 
     name: str
@@ -69,9 +68,8 @@ class Field:
     owners: Mapping[int, int] = attribute(default_factory=dict)
     constant: Callable[[int], Any] | None = None
     branches: frozenset[int] | None = None
-    compare: Getter | None = None
-    compare_type: FieldType | None = None
-    each: Callable[[Row], Sequence[Any]] | None = None
+    item: FieldType = FieldType.TEXT
+    ancestors: bool = False
 
 
 # -- values of the record itself
@@ -89,9 +87,7 @@ def _time(name: str, title: str, description: str, avro: str) -> Field:
         ns = row.number(slot)
         return None if ns is None else getTimeStrIso8601(ns)
 
-    return Field(
-        name, title, 26, TIME, description, get, slot=slot, compare=lambda row: row.number(slot), compare_type=TIME
-    )
+    return Field(name, title, 26, TIME, description, get, slot=slot)
 
 
 _OP_FLAGS, _OPEN_FLAGS = SLOTS["opFlags"], SLOTS["openFlags"]
@@ -100,16 +96,6 @@ _OP_FLAGS, _OPEN_FLAGS = SLOTS["opFlags"], SLOTS["openFlags"]
 def _opflags(row: Row) -> str | None:
     flags = row.number(_OP_FLAGS)
     return None if flags is None else getOpFlagsStr(flags)
-
-
-def _op_names(row: Row) -> Sequence[str]:
-    flags = row.number(_OP_FLAGS)
-    return () if flags is None else tuple(getOpFlags(flags))
-
-
-def _open_flag_names(row: Row) -> Sequence[str]:
-    flags = row.number(_OPEN_FLAGS)
-    return () if flags is None else open_flag_names(flags)
 
 
 def _open_flag(bit: int) -> Getter:
@@ -135,19 +121,15 @@ _SPORT, _DPORT = SLOTS["sport"], SLOTS["dport"]
 _SIP6, _DIP6 = SLOTS["sip6"], SLOTS["dip6"]
 
 
-def _both(first: Getter, second: Getter) -> Callable[[Row], list[Any]]:
-    def each(row: Row) -> list[Any]:
-        return [value for value in (first(row), second(row)) if value is not None]
+def _both(first: Getter, second: Getter) -> Getter:
+    def get(row: Row) -> list[Any] | None:
+        return [value for value in (first(row), second(row)) if value is not None] or None
 
-    return each
+    return get
 
 
 _PORTS = _both(lambda row: row.number(_SPORT), lambda row: row.number(_DPORT))
 _ADDRESSES = _both(_SIP, _DIP)
-
-
-def _or_none(each: Callable[[Row], Sequence[Any]]) -> Getter:
-    return lambda row: list(each(row)) or None
 
 
 def _resource(row: Row) -> str | None:
@@ -187,7 +169,7 @@ _ENTITIES = {
 
 def _of(
     owner: int, attribute: str, name: str, title: str, width: int, kind: FieldType, description: str,
-    missing: str | None = "", convert: Callable[[Any], Any] | None = None,
+    missing: str | None = "", convert: Callable[[Any], Any] | None = None, item: FieldType = TEXT,
 ) -> Field:  # fmt: skip
     """An attribute of an entity, converted; absent where the schema of the trace lacks it."""
     entity_name, record = _ENTITIES[owner]
@@ -200,7 +182,7 @@ def _of(
         value = getattr(entity, attribute)
         return value if convert is None else convert(value)
 
-    return Field(name, title, width, kind, description, get, missing, owner=owner)
+    return Field(name, title, width, kind, description, get, missing, owner=owner, item=item)
 
 
 def _state(row: Row) -> str | None:
@@ -258,7 +240,7 @@ _TABLE = (
     Field("type", "T", 2, TEXT, "Record type", lambda row: _LETTER_OF[row.branch],
           constant=_LETTER_OF.__getitem__),
     Field("state", "State", 12, TEXT, "Entity state", _state, owner=STATE),
-    Field("opflags", "Op Flags", 14, TEXT, "Operation flags", _opflags, slot=_OP_FLAGS, each=_op_names),
+    Field("opflags", "Op Flags", 14, TEXT, "Operation flags", _opflags, slot=_OP_FLAGS),
     _number("opflags_bitmap", "Op Flags", 5, "Operation flags bitmap", "opFlags", ""),
     _number("ret", "Ret", 4, "Return code", "ret"),
     _time("ts", "Start Time", "Record start time", "ts"),
@@ -297,7 +279,7 @@ _TABLE = (
     _of(NEW_FILE, "path", "file.newpath", "New Path", 30, TEXT, "New file path"),
     _of(FILE, "restype", "file.type", "File Type", 8, TEXT, "File type", "", lambda code: chr(code & 0xFF)),
     Field("file.openflags", "Open Flags", 5, NUMBER, "File open flags", lambda row: row.number(_OPEN_FLAGS), "",
-          _OPEN_FLAGS, each=_open_flag_names),
+          _OPEN_FLAGS),
     _number("net.proto", "Proto", 5, "Network protocol", "proto", ""),
     _number("net.sport", "SPort", 5, "Source port", "sport"),
     _number("net.dport", "DPort", 5, "Destination port", "dport"),
@@ -321,8 +303,8 @@ _TABLE = (
     _of(POD, "id", "pod.id", "Pod Id", 12, TEXT, "Pod Identifier"),
     _of(POD, "name", "pod.name", "Pod Name", 30, TEXT, "Pod Name"),
     _of(POD, "nodeName", "pod.nname", "Pod Node Name", 12, TEXT, "Pod Node Name"),
-    _of(POD, "hostIP", "pod.hostip", "Pod Host IP", 16, LIST, "Pod Host IP", "", _addresses),
-    _of(POD, "internalIP", "pod.internalip", "Pod Intern IP", 16, LIST, "Pod Internal IP", "", _addresses),
+    _of(POD, "hostIP", "pod.hostip", "Pod Host IP", 16, LIST, "Pod Host IP", "", _addresses, ADDRESS),
+    _of(POD, "internalIP", "pod.internalip", "Pod Intern IP", 16, LIST, "Pod Internal IP", "", _addresses, ADDRESS),
     _of(POD, "namespace", "pod.ns", "Pod Namespace", 12, TEXT, "Pod Namespace"),
     _of(POD, "restartCount", "pod.rstrtcnt", "Rstrt Cnt", 9, NUMBER, "Pod Restart Count", None),
     _of(POD, "services", "pod.services", "Pod Services", 100, LIST, "Pod Services", "",
@@ -342,8 +324,10 @@ DEFAULT_FIELDS = tuple(field.name for field in _TABLE)
 
 _MORE = (
     Field("idx", "Rec #", 6, NUMBER, "Record number", lambda row: row.index, None),
-    Field("proc.apid", "Anc. PIDs", 20, LIST, "Process ancestors PIDs", _ancestor_pids, each=_ancestor_pids),
-    Field("proc.aname", "Ancestors", 30, LIST, "Process ancestors names", _ancestor_names, each=_ancestor_names),
+    Field("proc.apid", "Anc. PIDs", 20, LIST, "Process ancestors PIDs", _ancestor_pids, item=NUMBER,
+          ancestors=True),
+    Field("proc.aname", "Ancestors", 30, LIST, "Process ancestors names", _ancestor_names,
+          ancestors=True),
     _of(PROCESS, "exe", "proc.name", "Name", 15, TEXT, "Process name", "", _process_name),
     _command_line(PROCESS, "proc.cmdline", "Cmd Line", "Process command line"),
     _of(PARENT, "exe", "pproc.name", "PName", 15, TEXT, "Parent process name", "", _process_name),
@@ -354,10 +338,10 @@ _MORE = (
           branches=frozenset({_FILE_FLOW})),
     Field("file.is_open_read", "Open R", 5, BOOL, "File open with read flag", _open_flag(READ),
           branches=frozenset({_FILE_FLOW})),
-    Field("net.port", "Ports", 11, LIST, "Source or destination port", _or_none(_PORTS), branches=_NETWORK,
-          compare_type=NUMBER, each=_PORTS),
-    Field("net.ip", "IPs", 33, LIST, "Source or destination IP", _or_none(_ADDRESSES), branches=_NETWORK,
-          compare_type=ADDRESS, each=_ADDRESSES),
+    Field("net.port", "Ports", 11, LIST, "Source or destination port", _PORTS, branches=_NETWORK,
+          item=NUMBER),
+    Field("net.ip", "IPs", 33, LIST, "Source or destination IP", _ADDRESSES, branches=_NETWORK,
+          item=ADDRESS),
 )  # fmt: skip
 
 FIELDS: dict[str, Field] = {field.name: field for field in _TABLE + _MORE}

@@ -116,6 +116,8 @@ class TraceRecord(Mapping[str, Any]):
         return header
 
     def __getitem__(self, name: str) -> Any:
+        if not isinstance(name, str):
+            raise TypeError(f"fields have names, such as 'proc.exe', not {name!r}")
         field = known(name)
         if field is None:
             near = nearest(name)
@@ -174,6 +176,9 @@ class Trace:
         """
         from sftools.sfql import Definitions, compile_query
 
+        if not isinstance(query, str):
+            raise TypeError(f"a query is text, not {query!r}")
+        _refuse_text(definitions, "definitions")
         defined = Definitions()
         for path in definitions:
             defined.load(path)
@@ -222,7 +227,7 @@ class Trace:
         self.close()
 
 
-def open(*paths: str | os.PathLike[str], recursive: bool = False) -> Trace:
+def open(*paths: str | bytes | os.PathLike[str], recursive: bool = False) -> Trace:
     """The traces of files, directories (recursive: and those in them), patterns, s3:// URLs, "-" (standard input).
 
     Several are read one after the other, a directory in natural order. Raises InputError where a file that is named
@@ -230,7 +235,7 @@ def open(*paths: str | os.PathLike[str], recursive: bool = False) -> Trace:
     """
     if not paths:
         raise UsageError("no trace given")
-    names = [os.fspath(path) for path in paths]
+    names = [os.fsdecode(path) for path in paths]
     inputs = list(find_traces(names, recursive=recursive))
     for given in inputs:
         # What is named wrongly is told here, not by the loop; pipes can be opened only once.
@@ -240,5 +245,12 @@ def open(*paths: str | os.PathLike[str], recursive: bool = False) -> Trace:
     return Trace(inputs)
 
 
+def _refuse_text(names: Sequence[str] | None, what: str) -> None:
+    """A single text would be taken for a sequence of letters."""
+    if isinstance(names, str | bytes):
+        raise TypeError(f"{what} is a sequence of names, not {names!r}")
+
+
 def _fields(names: Sequence[str] | None) -> list[Field]:
+    _refuse_text(names, "fields")
     return [FIELDS[name] for name in choose(",".join(names or ()), DEFAULT_FIELDS)]

@@ -116,4 +116,5 @@ def test_other_forms_hold_for_json_and_csv(time: str) -> None:
         for row in expected
     ]
     lines = table.getvalue().decode().splitlines()
-    assert lines[1].startswith(",".join("" if value is None else str(value) for value in expected[0][:5]))
+    texts = [f"{value:.9f}" if isinstance(value, float) else str(value or "") for value in expected[0][:5]]
+    assert lines[1].startswith(",".join(texts))

@@ -158,3 +158,16 @@ def test_names_of_the_package_come_when_they_are_asked_for() -> None:
     assert {"open", "convert"} <= set(sftools.__all__)
     with pytest.raises(AttributeError):
         sftools.nothing  # noqa: B018
+
+
+def test_what_is_no_name_or_query_is_a_type_error() -> None:
+    trace = sftools.open(os.fsencode(EVERY_TYPE))  # a path in bytes is one
+    record = next(iter(trace))
+    with pytest.raises(TypeError, match="fields have names"):
+        record[3]  # type: ignore[index]
+    with pytest.raises(TypeError, match="a query is text, not None"):
+        trace.filter(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="definitions is a sequence of names"):
+        trace.filter("type = FF", "defs.yaml")
+    with pytest.raises(TypeError, match="fields is a sequence of names"):
+        trace.to_batches("proc.exe")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 INSTALL = "pip install 'sftools[arrow]'"
 
 _TEXT = frozenset({FieldType.TEXT, FieldType.ADDRESS})
-_NUMBER_LISTS = frozenset({"proc.apid", "net.port"})
 
 
 def load_pyarrow() -> Any:
@@ -60,7 +59,7 @@ class Batches:
     def _type(self, field: Field) -> pyarrow.DataType:
         pa = self._pyarrow
         if field.type is FieldType.LIST:
-            return pa.list_(self._item_type(field.name))
+            return pa.list_(self._item_type(field))
         return pa.dictionary(pa.int32(), pa.string()) if field.type in _TEXT else self._value_type(field)
 
     def _value_type(self, field: Field) -> pyarrow.DataType:
@@ -74,10 +73,10 @@ class Batches:
             return pa.timestamp("ns", tz="UTC")
         return pa.int64() if field.type is FieldType.NUMBER else self._type(field)
 
-    def _item_type(self, name: str) -> pyarrow.DataType:
+    def _item_type(self, field: Field) -> pyarrow.DataType:
         pa = self._pyarrow
-        if name != "pod.services":
-            return pa.int64() if name in _NUMBER_LISTS else pa.string()
+        if field.name != "pod.services":
+            return pa.int64() if field.item is FieldType.NUMBER else pa.string()
         port = {"port": pa.int64(), "targetPort": pa.int64(), "nodePort": pa.int64(), "proto": pa.string()}
         service = {"name": pa.string(), "id": pa.string(), "namespace": pa.string()}
         lists = {"portList": pa.list_(pa.struct(port)), "clusterIP": pa.list_(pa.string())}

@@ -25,7 +25,9 @@ def csv_writer(file: BinaryIO, fields: Sequence[Field], *, header: bool = True) 
     def encode(value: Any) -> bytes:
         if isinstance(value, str):
             return _text(value).encode() or empty
-        return _text(str(value)).encode() if isinstance(value, list | tuple | dict) else str(value).encode()
+        if isinstance(value, list | tuple | dict):
+            return _text(str(value)).encode()
+        return (f"{value:.9f}" if isinstance(value, float) else str(value)).encode()
 
     parts = [(b"," if i else b"", field) for i, field in enumerate(fields)]
     first = ",".join(field.name for field in fields).encode() + b"\r\n" if header else b""

@@ -18,6 +18,7 @@ from sftools.schema.objtypes import BRANCHES, LETTERS
 from sftools.schema.openflags import NAMES as OPEN_FLAGS
 from sftools.schema.openflags import open_flag_names
 from sftools.schema.sysflow import ContainerType, K8sAction, K8sComponent, SFObjectState
+from sftools.utils import getOpFlags
 
 ABSENT = "None"
 """The bare word that stands for an absent value after =, !=, in and in lists."""
@@ -158,6 +159,11 @@ def _services(row: Row) -> list[str]:
     return [] if row.pod is None else [service.name for service in row.pod.services]
 
 
+def _operations(row: Row) -> Sequence[str]:
+    flags = row.number(_OP_FLAGS)
+    return () if flags is None else tuple(getOpFlags(flags))
+
+
 def _open_flags(row: Row) -> tuple[str, ...]:
     """The names, and the number of all together."""
     flags = row.number(_OPEN_FLAGS)
@@ -165,31 +171,25 @@ def _open_flags(row: Row) -> tuple[str, ...]:
 
 
 _EACH: dict[str, Callable[[Row], Sequence[Any]]] = {
+    "opflags": _operations,
     "file.openflags": _open_flags,
     "pod.services": _services,
     "proc.aname": _lineage,
 }
-_ELEMENTS = {
-    "proc.apid": FieldType.NUMBER,
-    "pod.hostip": FieldType.ADDRESS,
-    "pod.internalip": FieldType.ADDRESS,
-}
 
 
 def _of(field: Field) -> Subject:
-    each = _EACH.get(field.name) or field.each or (_list(field) if field.type is FieldType.LIST else None)
-    if each is None:
-        kind = field.compare_type or field.type
-    else:
-        kind = field.compare_type or _ELEMENTS.get(field.name, FieldType.TEXT)
+    each = _EACH.get(field.name) or (_list(field) if field.type is FieldType.LIST else None)
+    kind = field.type if each is None else field.item
+    slot = field.slot
     return Subject(
         field.name,
         kind,
-        field.compare or field.get,
+        field.get if kind is not FieldType.TIME else lambda row: row.number(slot),
         _WORDS.get(field.name, _PARSERS[kind]),
         each,
         held_address if kind is FieldType.ADDRESS else None,
-        field.slot,
+        slot,
         field.owner,
         field.branches,
         frozenset({ABSENT, "host"}) if field.owner == CONTAINER else frozenset({ABSENT}),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -33,19 +33,54 @@ _MAX_SECRET_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class S3Options:
-    """Where the store is and who asks. What is None comes from the environment, as `credentials` and boto3 have it.
+    """Where the store is and who asks. What is None comes from the environment, as `settled` and `credentials` have it.
 
-    endpoint: host, host:port or URL; None is AWS. port: by default 443, 80 without TLS. secure: with TLS; a URL says it
-    by itself. path_style: the bucket in the path instead of the host name; by default where an endpoint is given.
+    endpoint: host, host:port or URL; None is AWS. port: by default 443, 80 without TLS. secure: with TLS (so it is by
+    default); a URL says it by itself. path_style: the bucket in the path instead of the host name; by default where an
+    endpoint is given.
     """
 
     endpoint: str | None = None
     port: int | None = None
     access_key: str | None = None
     secret_key: str | None = field(default=None, repr=False)
-    secure: bool = True
+    secure: bool | None = None
     region: str | None = None
     path_style: bool | None = None
+
+
+_BOOLS = {
+    **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),
+    **dict.fromkeys(("0", "false", "f", "no", "n", "off"), False),
+}
+
+
+def settled(options: S3Options, environ: Mapping[str, str]) -> S3Options:
+    """The options with what S3_ENDPOINT, S3_PORT, S3_SECURE, S3_REGION and S3_PATH_STYLE say where they say nothing.
+
+    Raises UsageError for a port or a yes or no that is none. An empty variable is none.
+    """
+
+    def wanted(name: str, given: Any, convert: Callable[[str], Any] = str) -> Any:
+        text = environ.get(name, "").strip()
+        if given is not None or not text:
+            return given
+        try:
+            return convert(text)
+        except (KeyError, ValueError):
+            raise UsageError(f"{name}={text!r}: {'a number' if convert is int else 'yes or no'} is wanted") from None
+
+    def yes(text: str) -> bool:
+        return _BOOLS[text.lower()]
+
+    return replace(
+        options,
+        endpoint=wanted("S3_ENDPOINT", options.endpoint),
+        port=wanted("S3_PORT", options.port, int),
+        secure=wanted("S3_SECURE", options.secure, yes),
+        region=wanted("S3_REGION", options.region),
+        path_style=wanted("S3_PATH_STYLE", options.path_style, yes),
+    )
 
 
 class S3Object(NamedTuple):
@@ -69,7 +104,7 @@ def endpoint_url(options: S3Options) -> str | None:
     if not options.endpoint:
         return None
     given = options.endpoint
-    url = given if "://" in given else f"{'https' if options.secure else 'http'}://{given}"
+    url = given if "://" in given else f"{'http' if options.secure is False else 'https'}://{given}"
     try:
         parts = urlsplit(url)
         port = options.port or parts.port
@@ -120,6 +155,7 @@ class S3Store:
     """A connection to a store. Raises UsageError for wrong options, SftoolsError where boto3 is not installed."""
 
     def __init__(self, options: S3Options) -> None:
+        options = settled(options, os.environ)
         url = endpoint_url(options)
         keys = credentials(options, os.environ, SECRET_DIRECTORIES)
         try:
@@ -137,7 +173,7 @@ class S3Store:
         self.place = custom or "AWS"
         path_style = options.path_style if options.path_style is not None else bool(custom)
         # Clones of S3 fail over the checksums that AWS's own client adds by default since 2025.
-        checksums = "when_required" if custom else "when_supported"
+        checksums: Any = "when_required" if custom else "when_supported"
         try:
             session = boto3.session.Session()
             self._client: Any = session.client(

@@ -25,27 +25,20 @@ class OptionalBool(click.types.BoolParamType):
 
 
 _S3_OPTIONS = (
-    click.option(
-        "-e", "--s3endpoint", metavar="HOST", envvar="S3_ENDPOINT", help="S3 server, host[:port] or URL. [AWS]"
-    ),
-    click.option(
-        "-p", "--s3port", type=click.IntRange(1, 65535), metavar="PORT", envvar="S3_PORT", help="Its port. [443]"
-    ),
+    click.option("-e", "--s3endpoint", metavar="HOST", help="S3 server, host[:port] or URL. [S3_ENDPOINT, AWS]"),
+    click.option("-p", "--s3port", type=click.IntRange(1, 65535), metavar="PORT", help="Its port. [S3_PORT, 443]"),
     click.option(
         "-a", "--s3accesskey", metavar="KEY", help="S3 access key. [S3_ACCESS_KEY, a secret file, AWS's chain]"
     ),
     click.option(
         "-s", "--s3secretkey", metavar="KEY", help="S3 secret key. [S3_SECRET_KEY, a secret file, AWS's chain]"
     ),
-    click.option(
-        "--secure", type=OptionalBool(), default=True, metavar="[BOOL]", envvar="S3_SECURE", help="S3 with TLS. [yes]"
-    ),
-    click.option("--s3region", metavar="NAME", envvar="S3_REGION", help="S3 region. [AWS's settings]"),
+    click.option("--secure", type=OptionalBool(), default=None, metavar="[BOOL]", help="S3 with TLS. [S3_SECURE, yes]"),
+    click.option("--s3region", metavar="NAME", help="S3 region. [S3_REGION, AWS's settings]"),
     click.option(
         "--s3path-style/--no-s3path-style",
         default=None,
-        envvar="S3_PATH_STYLE",
-        help="S3 bucket in the path, not in the host name. [with -e]",
+        help="S3 bucket in the path, not in the host name. [S3_PATH_STYLE, with -e]",
     ),
 )
 

@@ -30,8 +30,6 @@ FORMATS = ("str", "flatjson", "json", "csv", "parquet", "arrow")
 _BINARY = ("parquet", "arrow")
 # Messages that are shown; the exit status and --stats know of all.
 _SHOWN = 20
-# Fields for which a row has to know more than its own entities.
-_OF_ANCESTORS = ("proc.apid", "proc.aname")
 # Rows between two looks at the progress bar.
 _SLICE = 4096
 
@@ -280,7 +278,7 @@ class _Reading:
 
 def _chosen(rows: Iterator[Row], given: dict[str, Any], order: _Order | None, fields: Sequence[Field]) -> Iterator[Row]:
     """What --sort, -n and --tail make of the rows."""
-    ancestors = any(each.name in _OF_ANCESTORS for each in fields)
+    ancestors = any(each.ancestors for each in fields)
     if order is not None:
         from sftools.reader.sorting import sorted_rows
 

@@ -18,7 +18,7 @@ import pytest
 from sftools.errors import InputError, SftoolsError, UsageError
 from sftools.source import Source
 from sftools.store import s3
-from sftools.store.s3 import S3Error, S3Object, S3Options, S3Store, credentials, endpoint_url
+from sftools.store.s3 import S3Error, S3Object, S3Options, S3Store, credentials, endpoint_url, settled
 
 ACCESS, SECRET = "the-access-key", "the-secret-key"
 CONTENT = random.Random(1).randbytes(3_000_000)
@@ -324,6 +324,17 @@ def test_no_endpoints(given: str) -> None:
     with pytest.raises(UsageError) as error:
         endpoint_url(S3Options(given))
     assert "pass" not in str(error.value)
+
+
+def test_what_options_leave_open_the_environment_tells() -> None:
+    environ = {"S3_ENDPOINT": "h", "S3_PORT": "9000", "S3_SECURE": "No", "S3_REGION": "r", "S3_PATH_STYLE": "1"}
+    assert settled(S3Options(), environ) == S3Options("h", 9000, secure=False, region="r", path_style=True)
+    given = S3Options("e", 1, secure=True, region="s", path_style=False)
+    assert settled(given, environ) == given
+    assert settled(S3Options(), {"S3_ENDPOINT": " ", "S3_SECURE": ""}) == S3Options()
+    for name in ("S3_PORT", "S3_SECURE", "S3_PATH_STYLE"):
+        with pytest.raises(UsageError, match=f"{name}='maybe': a|{name}='maybe': yes or no"):
+            settled(S3Options(), {name: "maybe"})
 
 
 def test_options_go_before_the_environment_and_that_before_files(tmp_path: Path) -> None:

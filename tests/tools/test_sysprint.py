@@ -221,7 +221,7 @@ def test_times_and_open_flags_in_another_form() -> None:
     assert first == {
         "iso": "ts\r\n2024-05-01T10:00:00.100031000Z\r\n",
         "epoch": "ts\r\n1714557600100031000\r\n",
-        "rel": "ts\r\n0.0\r\n",
+        "rel": "ts\r\n0.000000000\r\n",
     }
     assert "WRONLY,CREAT,TRUNC" in sysprint("--open-flags", "names", "-c", "file.openflags", WEBSHELL)
     assert "are for text" in said("--time", "rel", "-o", "arrow", WEBSHELL, status=2)
