@@ -71,7 +71,7 @@ codegen: $(VENV)/.ready ## write the schemas, their classes and the event tables
 	$(BIN)/python scripts/gen_scap_tables.py
 	$(BIN)/sf-codegen $(SCHEMAS)
 	$(BIN)/sf-codegen $(CLASSES)
-	$(BIN)/python -c 'import sftools.filter as f; print(f.fields_markdown(), end="")' > docs/filter.md
+	$(BIN)/python -c 'import sftools.filter as f; print(f.filter_markdown(), end="")' > docs/filter.md
 	$(BIN)/python -c 'import sftools.sfql as s; print(s.sfql_markdown(), end="")' > docs/sfql.md
 
 fixtures: setup ## write tests/fixtures anew: captures from their scenarios, golden files from the captures

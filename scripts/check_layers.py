@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# Lowest first. Names in one row do not import each other, except in a row that is listed in TOGETHER.
+# Lowest first. Names in one row do not import each other.
 LAYERS = (
     ("errors", "limits", "cython_standin"),
     ("schema", "source", "newfile", "conditions"),
@@ -22,12 +22,11 @@ LAYERS = (
     ("engine", "reader", "inputs"),
     ("fields",),
     ("filter",),
-    ("sfql",),
-    ("porter", "libsysflow", "render"),
+    ("sfql", "porter"),
+    ("libsysflow", "render"),
     ("formatter", "traces", "compat"),
     ("tools",),
 )
-TOGETHER = (LAYERS[0], LAYERS[7], LAYERS[8])
 
 # Libraries that only some modules use (as dotted prefixes under sftools).
 THIRD_PARTY = {
@@ -95,7 +94,7 @@ def wrong(own: str, compiled: bool, module: str, name: str) -> str | None:
     mine, theirs = layer(here), layer(target)
     if theirs < 0:
         return f"sftools.{target} has no layer: give it one in scripts/check_layers.py"
-    if mine > theirs or (mine == theirs and LAYERS[mine] in TOGETHER):
+    if mine > theirs:
         return None
     return f"sftools.{here} imports sftools.{target}, which is {'beside' if mine == theirs else 'above'} it"
 

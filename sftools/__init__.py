@@ -1,4 +1,7 @@
-"""sftools: recorded system activity to SysFlow, and what comes after."""
+"""sftools: captures of system calls to SysFlow traces, and traces to tables, filters and buckets.
+
+Programs begin with open() and convert(); the commands are in sftools.tools.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,6 @@
 from sftools.conditions.errors import FilterError
 from sftools.conditions.logic import Predicate
 from sftools.filter.compiler import compile_filter
-from sftools.filter.reference import fields_markdown, list_fields
+from sftools.filter.reference import filter_markdown, list_fields
 
-__all__ = ["FilterError", "Predicate", "compile_filter", "fields_markdown", "list_fields"]
+__all__ = ["FilterError", "Predicate", "compile_filter", "filter_markdown", "list_fields"]

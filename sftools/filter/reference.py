@@ -73,7 +73,7 @@ def list_fields() -> str:
     return "".join(f"{name:<{wide}}  {kind:<7}  {description}\n" for name, kind, description in rows)
 
 
-def fields_markdown() -> str:
+def filter_markdown() -> str:
     """docs/filter.md."""
     lines = [_INTRODUCTION]
     for operator in OPERATORS:

@@ -12,7 +12,6 @@ from sftools import limits
 from sftools.errors import SftoolsError
 
 _PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
-_CRC_SEED = 0xC15D213AA4D7A795
 
 
 def canonical_form(schema: str) -> str:
@@ -30,16 +29,6 @@ def fingerprint_sha256(schema: str) -> bytes:
     import hashlib  # slow to import, and not needed to write a trace
 
     return hashlib.sha256(canonical_form(schema).encode("utf-8", "surrogatepass")).digest()
-
-
-def fingerprint_crc64(schema: str) -> int:
-    """The CRC-64-AVRO of the canonical form, as the header of a single-object encoding has it. Raises SftoolsError."""
-    crc = _CRC_SEED
-    for byte in canonical_form(schema).encode("utf-8", "surrogatepass"):
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (_CRC_SEED if crc & 1 else 0)
-    return crc
 
 
 def _canonical(schema: Any, namespace: str, depth: int) -> Any:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sftools.filter import compile_filter, fields_markdown, list_fields
+from sftools.filter import compile_filter, filter_markdown, list_fields
 from sftools.filter.fields import FIELDS
 from sftools.filter.operators import OPERATORS
 
@@ -10,12 +10,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "filter.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    command = "python -c 'import sftools.filter as f; print(f.fields_markdown(), end=\"\")' > docs/filter.md"
-    assert PAGE.read_text() == fields_markdown(), f"run: {command}"
+    command = "python -c 'import sftools.filter as f; print(f.filter_markdown(), end=\"\")' > docs/filter.md"
+    assert PAGE.read_text() == filter_markdown(), f"run: {command}"
 
 
 def test_every_field_and_operator_is_there() -> None:
-    page = fields_markdown()
+    page = filter_markdown()
     lines = list_fields().splitlines()
     assert len(lines) == len(FIELDS)
     for field, line in zip(FIELDS, lines, strict=True):
@@ -26,7 +26,7 @@ def test_every_field_and_operator_is_there() -> None:
 
 
 def test_the_examples_of_the_page_are_filters() -> None:
-    examples = [line for line in fields_markdown().splitlines() if line.startswith("    ")]
+    examples = [line for line in filter_markdown().splitlines() if line.startswith("    ")]
     assert len(examples) == 4
     for example in examples:
         compile_filter(example)
