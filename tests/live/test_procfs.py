@@ -583,8 +583,9 @@ def test_a_process_of_this_host(workload: Workload) -> None:
 
     kinds = {
         "file": 16, "directory": 2, "gone": 16, "fifo": 7, "null": 16, "read": 7, "write": 7, "memfd": 10, "pidfd": 10,
-        "epoll": 12, "server4": 5, "client4": 3, "accepted4": 3, "udp4": 5, "peer4": 3, "server6": 6, "client6": 4,
-        "accepted6": 4, "udp6": 6, "peer6": 4, "unix": 8, "pair": 8, "pair2": 8, "netlink": 15,
+        "eventfd": 9, "epoll": 12, "server4": 5, "client4": 3, "accepted4": 3, "udp4": 5, "peer4": 3,
+        "server6": 6, "client6": 4, "accepted6": 4, "udp6": 6, "peer6": 4, "unix": 8, "pair": 8, "pair2": 8,
+        "netlink": 15,
     }  # fmt: skip
     listed = {name: found.fds[pid][fd["fd"]] for name, fd in says["fds"].items()}
     assert {name: item.type for name, item in listed.items()} == {name: kinds[name] for name in says["fds"]}
