@@ -22,15 +22,16 @@ from sftools.scap.writer import Entry
 _MAX_CREDENTIAL = 255
 
 
-def read_file(name: str, directory: int, limit: int = 64 * KIB) -> bytes:
+def read_file(name: str, directory: int, limit: int = 64 * KIB, *, table: bool = False) -> bytes:
     """At most `limit` bytes of a file in a directory that is open as an fd. Raises OSError.
 
-    Does not wait on a FIFO, which a hostile recorded tree may hold.
+    The kernel gives its small files in one piece, so that a short read is the last; a table comes in several. Does not
+    wait on a FIFO, which a hostile recorded tree may hold.
     """
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=directory)
     try:
         data = os.read(fd, limit)
-        if not data or len(data) == limit:
+        if not table:
             return data
         pieces, left = [data], limit - len(data)
         while left > 0 and (data := os.read(fd, left)):
@@ -41,10 +42,10 @@ def read_file(name: str, directory: int, limit: int = 64 * KIB) -> bytes:
         os.close(fd)
 
 
-def read_or_empty(name: str, directory: int, limit: int = 64 * KIB) -> bytes:
+def read_or_empty(name: str, directory: int, limit: int = 64 * KIB, *, table: bool = False) -> bytes:
     """The same; nothing where the file cannot be read."""
     try:
-        return read_file(name, directory, limit)
+        return read_file(name, directory, limit, table=table)
     except OSError:
         return b""
 
@@ -65,7 +66,7 @@ class Machine(NamedTuple):
 def machine(root: int) -> Machine:
     """From a /proc directory (an fd). What is missing there is 0 or empty."""
     num_cpus = boot = memory = 0
-    for line in read_or_empty("stat", root, 16 * MIB).split(b"\n"):
+    for line in read_or_empty("stat", root, 16 * MIB, table=True).split(b"\n"):
         if line.startswith(b"cpu") and line[3:4].isdigit():
             num_cpus += 1
         elif line.startswith(b"btime "):
@@ -200,7 +201,7 @@ def _interface(name: bytes, addr: int | None, netmask: int | None, broadcast: in
 def recorded_interfaces(root: int) -> list[Entry]:
     """The IPv6 addresses that net/if_inet6 of a recorded tree tells; /proc has no such table of the IPv4 ones."""
     found: list[Entry] = []
-    for line in read_or_empty("net/if_inet6", root, MIB).split(b"\n"):
+    for line in read_or_empty("net/if_inet6", root, MIB, table=True).split(b"\n"):
         words = line.split()
         if len(words) == 6 and len(words[0]) == 32 and len(found) < MAX_INTERFACES:
             try:

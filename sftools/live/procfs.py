@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat as modes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,6 +65,12 @@ _PF_KTHREAD = 0x00200000
 _THREAD_FLAGS = tables.PPM_CL_CLONE_THREAD | tables.PPM_CL_CLONE_FILES
 
 
+_KEYS = re.compile(
+    rb"^(Tgid|PPid|Uid|Gid|NStgid|NSpid|NSpgid|VmSize|VmRSS|VmSwap|CapInh|CapPrm|CapEff|flags|mnt_id|ino):(.*)$",
+    re.MULTILINE,
+)
+
+
 class ThreadStat(NamedTuple):
     """What is read of /proc/<pid>/stat; starttime in clock ticks since boot."""
 
@@ -97,15 +104,10 @@ def parse_stat(data: bytes) -> ThreadStat:
 
 
 def parse_status(data: bytes) -> dict[bytes, list[bytes]]:
-    """A status file: the words after each key. Where a key comes twice the last counts: Name, the only text that a
-    process chooses, comes first.
+    """A status or fdinfo file: the words after each key that is of use. Where a key comes twice the last counts: Name,
+    the only text that a process chooses, comes first.
     """
-    found = {}
-    for line in data.split(b"\n"):
-        key, colon, rest = line.partition(b":")
-        if colon:
-            found[key] = rest.split()
-    return found
+    return {key: rest.split() for key, rest in _KEYS.findall(data)}
 
 
 def open_flags(flags: int) -> int:
@@ -446,7 +448,7 @@ class _Scan:
         if mount not in self.devices:
             if len(self.devices) >= MAX_LIVE_MOUNTS:
                 self.devices.clear()
-            for line in read_or_empty("mountinfo", directory, 4 * MIB).split(b"\n"):
+            for line in read_or_empty("mountinfo", directory, 4 * MIB, table=True).split(b"\n"):
                 words = line.split(None, 3)
                 if len(words) == 4 and len(self.devices) < MAX_LIVE_MOUNTS:
                     major, _, minor = words[2].partition(b":")

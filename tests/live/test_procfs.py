@@ -14,10 +14,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftools.errors import InputError
@@ -384,6 +385,34 @@ def test_hostile_numbers_fit_the_fields(tree: Tree) -> None:
     tree.file("42/limits", b"Max open files  %s x\n" % huge)
     tree.file("stat", b"btime %s\n" % huge)
     assert tree.head().threads[42].comm == b"sh"
+
+
+FILES = (
+    "status",
+    "comm",
+    "cgroup",
+    "loginuid",
+    "cmdline",
+    "environ",
+    "limits",
+    "mountinfo",
+    "fdinfo/3",
+    "net/tcp",
+    "net/unix",
+)
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(st.sampled_from(FILES), st.binary(max_size=200) | st.text("0123456789:- \n\t", max_size=80)))
+def test_whatever_the_files_hold_the_blocks_are_sound(contents: dict[str, bytes | str]) -> None:
+    with TemporaryDirectory() as directory:
+        tree = Tree(Path(directory))
+        tree.process(42)
+        tree.fd(42, 3, "/etc/hosts")
+        tree.fd(42, 4, "socket:[1]")
+        for name, data in contents.items():
+            tree.file(f"42/{name}", data if isinstance(data, bytes) else data.encode())
+        assert tree.head().fds[42][3].name == b"/etc/hosts"
 
 
 def test_what_is_no_directory_of_processes(tree: Tree, tmp_path: Path) -> None:
