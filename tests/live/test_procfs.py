@@ -451,8 +451,8 @@ def test_kinds_of_fds(tree: Tree) -> None:
         ("anon_inode:[io_uring]", 0, 10, b"anon_inode:[io_uring]"),
         ("anon_inode:[pidfd]", 0, 10, b"anon_inode:[pidfd]"),
         ("anon_inode:[perf_event]", 0, 10, b"anon_inode:[perf_event]"),
-        ("/tmp/gone (deleted)", os.O_RDWR, 16, b"/tmp/gone (deleted)"),
-        (b"/tmp/a\nb \xff]", 0, 16, b"/tmp/a\nb \xff]"),
+        ("/srv/gone (deleted)", os.O_RDWR, 16, b"/srv/gone (deleted)"),
+        (b"/srv/a\nb \xff]", 0, 16, b"/srv/a\nb \xff]"),
         ("pipe:[x]", 0, 16, b"pipe:[x]"),
         ("net:[4026531840]", 0, 16, b"net:[4026531840]"),
     ]

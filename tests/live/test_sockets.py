@@ -112,13 +112,13 @@ def test_all_tables_are_read(tmp_path: Path) -> None:
 
 def test_a_forged_row_of_a_unix_path_renames_no_socket(tmp_path: Path) -> None:
     """A path with a newline and a whole row after it: what looks like two names of one inode is none."""
-    rows = unix_row(60, b"/tmp/x\n" + unix_row(61, b"/run/docker.sock").rstrip(b"\n")) + unix_row(61, b"/tmp/own")
+    rows = unix_row(60, b"/srv/x\n" + unix_row(61, b"/run/docker.sock").rstrip(b"\n")) + unix_row(61, b"/srv/own")
     found = table(tmp_path, unix=UNIX_HEADING + rows)
-    assert (found[60].name, found[61].name) == (b"/tmp/x", b"")
+    assert (found[60].name, found[61].name) == (b"/srv/x", b"")
 
 
 def test_a_forged_row_of_a_unix_path_replaces_no_other_kind_of_socket(tmp_path: Path) -> None:
-    rows = unix_row(60, b"/tmp/x\n" + unix_row(33085, b"/run/docker.sock").rstrip(b"\n"))
+    rows = unix_row(60, b"/srv/x\n" + unix_row(33085, b"/run/docker.sock").rstrip(b"\n"))
     assert table(tmp_path, tcp=HEADING + LISTENING, unix=UNIX_HEADING + rows)[33085].type == 5
 
 
