@@ -175,3 +175,6 @@ MAX_EXPANDED_CHECKS = 10_000
 
 # A definition file of gigabytes, or /dev/zero. The processor's largest policy is 35 KiB.
 MAX_DEFINITIONS_BYTES = MIB
+
+# Events that come while a host with very many processes is listed: so many bytes of them wait beside the ring.
+MAX_LIVE_BACKLOG_BYTES = 64 * MIB
