@@ -1,7 +1,7 @@
 # `make` lists the commands. VENV=dir and PYTHON=python3.x choose another virtual environment and interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help needs setup demo test test-compiled pure test-pure lint codegen fixtures bench asan fuzz clean
+.PHONY: help needs setup demo probe test test-compiled pure test-pure lint codegen fixtures bench asan fuzz clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -41,6 +41,24 @@ demo: setup ## convert the bundled capture with sysporter and print it with sysp
 	@mkdir -p build
 	$(BIN)/sysporter -r $(CAPTURE) -w build/demo.sf --force
 	$(BIN)/sysprint -c ts,type,pproc.pid,proc.pid,proc.exe,opflags,res,flow.rbytes,flow.wbytes build/demo.sf
+
+# The eBPF programs of live capture. vmlinux.h comes from this machine's kernel; the programs fit themselves to others.
+PROBE := sftools/live/sysflow.bpf.o
+PROBE_BUILD := build/capture
+
+probe: $(PROBE) ## compile the eBPF programs of live capture (capture/)
+
+$(PROBE): $(wildcard capture/*.h) capture/sysflow.bpf.c sftools/scap/tables.py sftools/scap/event_table.py scripts/gen_probe_header.py
+	@command -v clang >/dev/null && command -v bpftool >/dev/null && test -e /usr/include/bpf/bpf_helpers.h \
+		|| { echo "live capture needs clang, libbpf's headers and bpftool: apt-get install clang libbpf-dev bpftool"; exit 1; }
+	@test -e /sys/kernel/btf/vmlinux \
+		|| { echo "this kernel has no type information (/sys/kernel/btf/vmlinux): build on one with CONFIG_DEBUG_INFO_BTF"; exit 1; }
+	@mkdir -p $(PROBE_BUILD)
+	bpftool btf dump file /sys/kernel/btf/vmlinux format c > $(PROBE_BUILD)/vmlinux.h
+	$(PYTHON) scripts/gen_probe_header.py > $(PROBE_BUILD)/scap.h
+	clang -g -O2 -target bpf -D__TARGET_ARCH_x86 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers \
+		-I$(PROBE_BUILD) -I/usr/include/$$(uname -m)-linux-gnu -c capture/sysflow.bpf.c -o $@.tmp
+	@mv $@.tmp $@
 
 test: lint test-compiled test-pure ## everything that CI runs
 
@@ -93,5 +111,5 @@ fuzz: asan pure ## look for crashes and differences for SECONDS=60, in captures,
 	for process in $$running; do wait $$process || status=1; done; exit $$status
 
 clean: ## remove what was built, and .venv
-	rm -rf build dist bench-data $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist bench-data $(PROBE) $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find sftools tests scripts \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +

@@ -21,6 +21,7 @@ COMPILED = [
     "sftools/engine/sockets_cy.py",
     "sftools/engine/state_cy.py",
     "sftools/engine/threads_cy.py",
+    "sftools/live/ring_cy.py",
     "sftools/reader/rows_cy.py",
     "sftools/render/columns_cy.py",
     "sftools/render/template_cy.py",

@@ -20,7 +20,7 @@ LAYERS = (
     ("schema", "source", "newfile", "conditions"),
     ("scap", "avro", "store", "utils", "objtypes"),
     ("engine", "reader", "inputs"),
-    ("fields",),
+    ("fields", "live"),
     ("filter",),
     ("sfql", "porter"),
     ("libsysflow", "render"),

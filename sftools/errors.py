@@ -25,6 +25,10 @@ class UsageError(SftoolsError):
     exit_code = EXIT_USAGE
 
 
+class CaptureError(SftoolsError):
+    """The running system cannot be captured: what is missing, and what to do."""
+
+
 class InputError(SftoolsError):
     """An input that cannot be read: the file, the offset in bytes after decompression, the cause and what to do."""
 

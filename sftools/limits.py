@@ -101,6 +101,21 @@ MAX_CLOCK_RETURNS = 100
 # Intervals past what 64 bits of nanoseconds can be added to. Ten years.
 MAX_ROTATE_SECONDS = 315_360_000
 
+# live capture
+
+# A host, or one network namespace after another, with millions of sockets: the tables of /proc/<pid>/net are kept while
+# processes are scanned, up to so many rows in all.
+MAX_LIVE_SOCKETS = 262_144
+
+# A mount table without end: device numbers by mount id are remembered for so many.
+MAX_LIVE_MOUNTS = 65_536
+
+# Containers that start faster than the container runtime answers: so many questions wait, further ones are dropped.
+MAX_LIVE_LOOKUPS = 1024
+
+# A container runtime, or who sits on its socket, that answers without end.
+MAX_LIVE_ANSWER_BYTES = MIB
+
 # Avro IDL
 
 # A file, or files that import each other, without end. SysFlow's own IDL is 20 KiB in all.
@@ -169,3 +184,6 @@ MAX_EXPANDED_CHECKS = 10_000
 
 # A definition file of gigabytes, or /dev/zero. The processor's largest policy is 35 KiB.
 MAX_DEFINITIONS_BYTES = MIB
+
+# Events that come while a host with very many processes is listed: so many bytes of them wait beside the ring.
+MAX_LIVE_BACKLOG_BYTES = 64 * MIB

@@ -1,0 +1,1 @@
+"""Live capture: the running system as the bytes of a scap capture."""

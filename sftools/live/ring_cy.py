@@ -1,0 +1,239 @@
+"""Takes events out of the kernel's ring buffer: no Python object per event.
+
+Every record of the ring is a whole event block of the capture format (capture/emit.h). Layout of the ring: kernel
+Documentation/bpf/ringbuf.rst: a page with the consumer's position, one with the producer's, then the data, mapped twice
+in a row; a record is u32 length with a busy and a discard bit, u32 page offset, the bytes, padded to 8.
+"""
+
+import mmap
+import struct
+
+try:
+    import cython
+except ModuleNotFoundError:
+    from sftools import cython_standin as cython
+
+from sftools.errors import CaptureError
+
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+PAGE = mmap.PAGESIZE
+
+_BUSY = cython.declare(cython.uint, 1 << 31)
+_DISCARD = cython.declare(cython.uint, 1 << 30)
+_HEADER = cython.declare(cython.uint, 8)
+# Records of one batch, and where in an event block its time stands.
+_BATCH = cython.declare(cython.int, 8192)
+_AT_TIME = cython.declare(cython.Py_ssize_t, 10)
+# An event block has a header, a trailing length and no less than this.
+_LEAST = cython.declare(cython.uint, 40)
+# A batch that ends for want of room leaves its newest events to the next, where those that come late join them.
+_HOLD_NS = cython.declare(cython.ulonglong, 100_000)
+
+
+def open_ring(fd: int, size: int):
+    """A reader of the ring that `fd` stands for. Raises CaptureError."""
+    try:
+        consumer = mmap.mmap(fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
+        area = mmap.mmap(fd, PAGE + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=PAGE)
+    except (OSError, ValueError) as error:
+        raise CaptureError(f"the ring buffer cannot be mapped: {error}") from None
+    return RingReader(consumer, area, size)
+
+
+@cython.cclass
+class RingReader:
+    """Reads a ring.
+
+    consumer: writable, begins with the consumer's position. area: the producer's page and the data, which lies there
+    twice. size: of the data, a power of two. events: how many were taken; out_of_order: those that had to be moved
+    before others of their batch; last_ts: time of the newest taken.
+    """
+
+    def __init__(self, consumer, area, size: int):
+        if size <= 0 or size & (size - 1) or len(area) < PAGE + 2 * size:
+            raise ValueError(f"a ring of {size} bytes in a mapping of {len(area)}")
+        self.consumer = consumer
+        self.area = area
+        self.size = size
+        self.mask = size - 1
+        self.data_at = PAGE
+        self.events = 0
+        self.out_of_order = 0
+        self.last_ts = 0
+        if cython.compiled:
+            self.consumer_view = consumer
+            self.area_view = area
+            self.tail = cython.address(self.consumer_view[0])
+            self.head = cython.address(self.area_view[0])
+            self.data = self.head + self.data_at
+        else:
+            self.consumer_view = memoryview(consumer)
+            self.area_view = memoryview(area)
+            self.starts = [0] * _BATCH
+            self.sizes = [0] * _BATCH
+            self.times = [0] * _BATCH
+            self.order = [0] * _BATCH
+
+    def waiting(self) -> int:
+        """Bytes in the ring."""
+        if cython.compiled:
+            return ring_load64(self.head) - ring_load64(self.tail)
+        return _U64.unpack_from(self.area_view, 0)[0] - _U64.unpack_from(self.consumer_view, 0)[0]
+
+    def drain(self, into, until) -> int:
+        """Move events no newer than `until` (ns since 1970) into the buffer, oldest first; returns how many bytes.
+
+        As many as there is room for, and no more than a batch: 0 means that none are there. Raises CaptureError where
+        the ring holds what no event is.
+        """
+        room: cython.Py_ssize_t = len(into)
+        at: cython.ulonglong
+        start: cython.ulonglong
+        produced: cython.ulonglong
+        ts: cython.ulonglong
+        newest: cython.ulonglong = 0
+        header: cython.uint
+        size: cython.uint
+        used: cython.Py_ssize_t = 0
+        count: cython.int = 0
+        i: cython.int
+        k: cython.int
+        full: cython.bint = False
+        sorted_: cython.bint = True
+        if cython.compiled:
+            at = ring_load64(self.tail)
+            produced = ring_load64(self.head)
+        else:
+            at = _U64.unpack_from(self.consumer_view, 0)[0]
+            produced = _U64.unpack_from(self.area_view, 0)[0]
+        start = at
+        while at < produced:
+            if cython.compiled:
+                header = ring_load32(self.data + (at & self.mask))
+            else:
+                header = _U32.unpack_from(self.area_view, self.data_at + (at & self.mask))[0]
+            if header & _BUSY:
+                break
+            size = header & ~(_BUSY | _DISCARD)
+            if size > self.size or produced - at < size:
+                raise CaptureError(f"the ring buffer is damaged: a record of {size} bytes")
+            if header & _DISCARD:
+                at += (size + _HEADER + 7) & ~7
+                continue
+            if size < _LEAST:
+                raise CaptureError(f"the ring buffer is damaged: an event of {size} bytes")
+            if count == _BATCH or used + size > room:
+                if count == 0:
+                    raise CaptureError(f"an event of {size} bytes does not fit into {room}")
+                full = True
+                break
+            if cython.compiled:
+                ts = ring_load64(self.data + (at & self.mask) + _HEADER + _AT_TIME)
+            else:
+                ts = _U64.unpack_from(self.area_view, self.data_at + (at & self.mask) + _HEADER + _AT_TIME)[0]
+            if ts > until:
+                break
+            if ts < newest:
+                sorted_ = False
+            else:
+                newest = ts
+            self.starts[count] = at
+            self.sizes[count] = size
+            self.times[count] = ts
+            count += 1
+            used += size
+            at += (size + _HEADER + 7) & ~7
+        if full:
+            while count > 1 and newest - self.times[count - 1] < _HOLD_NS and self.times[0] + _HOLD_NS < newest:
+                count -= 1
+                used -= self.sizes[count]
+                at = self.starts[count]
+        if count == 0:
+            if at != start:
+                self._release(at)
+            return 0
+        for i in range(count):
+            self.order[i] = i
+        if not sorted_:
+            self._sort(count)
+        used = 0
+        for i in range(count):
+            k = self.order[i]
+            size = self.sizes[k]
+            if cython.compiled:
+                ring_copy(cython.address(into[used]), self.data + (self.starts[k] & self.mask) + _HEADER, size)
+            else:
+                begin = self.data_at + (self.starts[k] & self.mask) + _HEADER
+                into[used : used + size] = self.area_view[begin : begin + size]
+            used += size
+        self.events += count
+        self.last_ts = self.times[self.order[count - 1]]
+        self._release(at)
+        return used
+
+    def _release(self, at: cython.ulonglong):
+        """Give everything before `at` back to the kernel."""
+        if cython.compiled:
+            ring_store64(self.tail, at)
+        else:
+            _U64.pack_into(self.consumer_view, 0, at)
+
+    def _sort(self, count):
+        """By time, those of one time as they came. Nearly all are in their place: two CPUs differ by microseconds."""
+        i: cython.int
+        j: cython.int
+        k: cython.int
+        ts: cython.ulonglong
+        for i in range(1, count):
+            k = self.order[i]
+            ts = self.times[k]
+            j = i
+            while j > 0 and self.times[self.order[j - 1]] > ts:
+                self.order[j] = self.order[j - 1]
+                j -= 1
+            if j != i:
+                self.order[j] = k
+                self.out_of_order += 1
+        return 0
+
+    def close(self):
+        """Unmap the ring."""
+        if cython.compiled:
+            self.tail = cython.NULL
+            self.head = cython.NULL
+            self.data = cython.NULL
+        self.consumer_view = None
+        self.area_view = None
+        for mapping in (self.consumer, self.area):
+            if isinstance(mapping, mmap.mmap):
+                mapping.close()
+
+
+def admitted(block_bytes, known: dict) -> bytes:
+    """The events of a batch without those that are older than their thread's entry in the lists (`known`: tid to ns).
+
+    Whatever such an event did, the entry tells already: done once more, a close would end what was opened since.
+    """
+    view = memoryview(block_bytes)
+    out = bytearray()
+    at: cython.Py_ssize_t = 0
+    end: cython.Py_ssize_t = len(view)
+    kept: cython.Py_ssize_t = 0
+    while at + _LEAST <= end:
+        size = _U32.unpack_from(view, at + 4)[0]
+        ts = _U64.unpack_from(view, at + 10)[0]
+        if ts < known.get(_U64.unpack_from(view, at + 18)[0], 0):
+            out += view[kept:at]
+            kept = at + size
+        if size < _LEAST:
+            raise CaptureError(f"an event of {size} bytes")
+        at += size
+    out += view[kept:end]
+    return bytes(out)
+
+
+if not cython.compiled:
+    from sftools.cython_standin import plain_defaults
+
+    plain_defaults(__file__, globals())
