@@ -101,29 +101,28 @@ static __always_inline u32 vm_size_kb(struct mm_struct *mm)
 	return mm ? BPF_CORE_READ(mm, total_vm) << 2 : 0;
 }
 
-// Counter i: 0 file, 1 anonymous, 2 swapped, 3 shared memory pages.
-static __always_inline s64 mm_counter(struct mm_struct *mm, u32 i)
-{
-	struct mm_struct___before_6_2 *old = (void *)mm;
-	struct mm_struct___6_2 *new = (void *)mm;
-	s64 pages = 0;
-	if (bpf_core_field_exists(old->rss_stat.count)) {
-		bpf_core_read(&pages, sizeof(pages), &old->rss_stat.count[i]);
-	} else {
-		struct percpu_counter___6_2 *counter = &new->rss_stat[i];
-		bpf_core_read(&pages, sizeof(pages), &counter->count);
-	}
-	return pages < 0 ? 0 : pages;
-}
+// Counter i: 0 file, 1 anonymous, 2 swapped, 3 shared memory pages. A macro, as the compiler records accesses before it
+// inlines functions: there i would not be a constant.
+#define MM_COUNTER(mm, i)                                                                       \
+	({                                                                                      \
+		struct mm_struct___before_6_2 *old_ = (void *)(mm);                             \
+		struct mm_struct___6_2 *new_ = (void *)(mm);                                    \
+		s64 pages_ = 0;                                                                 \
+		if (bpf_core_field_exists(old_->rss_stat.count))                                \
+			bpf_core_read(&pages_, sizeof(pages_), &old_->rss_stat.count[i]);       \
+		else                                                                            \
+			bpf_core_read(&pages_, sizeof(pages_), &new_->rss_stat[i].count);       \
+		pages_ < 0 ? 0 : pages_;                                                        \
+	})
 
 static __always_inline u32 vm_rss_kb(struct mm_struct *mm)
 {
-	return mm ? (mm_counter(mm, 0) + mm_counter(mm, 1) + mm_counter(mm, 3)) << 2 : 0;
+	return mm ? (MM_COUNTER(mm, 0) + MM_COUNTER(mm, 1) + MM_COUNTER(mm, 3)) << 2 : 0;
 }
 
 static __always_inline u32 vm_swap_kb(struct mm_struct *mm)
 {
-	return mm ? mm_counter(mm, 2) << 2 : 0;
+	return mm ? MM_COUNTER(mm, 2) << 2 : 0;
 }
 
 // A device number as user space has it.

@@ -43,12 +43,13 @@ struct {
 	__type(value, struct counters);
 } counters SEC(".maps");
 
-#define COUNT(name)                                                             \
+#define COUNT(name) COUNT_MANY(name, 1)
+#define COUNT_MANY(name, n)                                                     \
 	({                                                                      \
 		u32 zero_ = 0;                                                  \
 		struct counters *c_ = bpf_map_lookup_elem(&counters, &zero_);   \
 		if (c_)                                                         \
-			c_->name++;                                             \
+			c_->name += (n);                                            \
 	})
 
 struct {
@@ -94,6 +95,8 @@ struct scratch {
 	u64 lost_since;   // time of the first event that the ring had no room for, 0 where none is missing
 	u32 step;         // of what is made in steps: how far it is
 	u32 path_at;      // where the path in path[] begins
+	u32 message;      // of a call that makes several events: which is next
+	u32 unused;
 	u64 args[8];      // the system call's arguments
 	u8 address[128];  // an address that the call was given (struct address)
 	u8 path[2 * PATH_MAX];  // a path, made from its end

@@ -102,10 +102,10 @@ int BPF_PROG(message, struct pt_regs *regs, long ret)
 }
 
 // sendmmsg and recvmmsg: an event for each message, with its own bytes as the result; a failed call is one event.
-// The program calls itself for the next message: the kernel allows 33 such calls, of which the dispatcher's is one.
-#define MESSAGES_MAX 32
+// The program does some and calls itself for more: the kernel allows 33 such calls, of which two bring us here.
+#define MESSAGES_AT_ONCE 4
 
-static __always_inline void one_message(struct scratch *s, struct pt_regs *regs, long ret, u32 event, u32 nparams, u32 i)
+static __always_inline void one_message(struct scratch *s, struct pt_regs *regs, long ret, u32 event, u32 i)
 {
 	bool sends = event == PPME_SOCKET_SENDMMSG_X;
 	struct task_struct *task = current_task();
@@ -142,20 +142,21 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(messages_next, struct pt_regs *regs, long ret)
 {
 	const struct rule *rule = &rules[regs->orig_ax & (SYSCALLS - 1)];
-	struct scratch *s = scratch();
-	if (!s)
-		return 0;
-	u32 i = s->step;
-	s = begin(rule->event, rule->nparams);
-	if (!s)
-		return 0;
-	one_message(s, regs, ret, rule->event, rule->nparams, i);
-	submit(s);
-	s->step = ++i;
-	if (ret > 0 && i < ret) {
-		bpf_tail_call(ctx, &again, 0);
-		COUNT(truncated);
+	for (u32 k = 0; k < MESSAGES_AT_ONCE; k++) {
+		struct scratch *s = begin(rule->event, rule->nparams);
+		if (!s)
+			return 0;
+		one_message(s, regs, ret, rule->event, s->message);
+		submit(s);
+		s->message++;
+		opaque(s);
+		if (ret <= 0 || s->message >= ret)
+			return 0;
 	}
+	bpf_tail_call(ctx, &again, 0);
+	struct scratch *s = scratch();
+	if (s)
+		COUNT_MANY(truncated, ret - s->message);
 	return 0;
 }
 
@@ -165,7 +166,7 @@ int BPF_PROG(messages, struct pt_regs *regs, long ret)
 	struct scratch *s = scratch();
 	if (!s)
 		return 0;
-	s->step = 0;
+	s->message = 0;
 	bpf_tail_call(ctx, &again, 0);
 	return 0;
 }

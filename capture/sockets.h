@@ -39,12 +39,18 @@ static __always_inline struct sock *unix_peer(struct sock *sock)
 	return BPF_CORE_READ((struct unix_sock *)sock, peer);
 }
 
-// A path with its NUL at p; that of an abstract socket without its leading NUL. Returns its size.
-static __always_inline u32 unix_path(u8 *p, const u8 *path)
+// A path of at most `length` bytes, with a NUL, at p; that of an abstract socket, which ends where its length says,
+// without its leading NUL. Returns its size.
+static __always_inline u32 unix_path(u8 *p, const u8 *path, u64 length)
 {
 	u8 first = 0;
 	bpf_probe_read_kernel(&first, 1, path);
-	long n = bpf_probe_read_kernel_str(p, UNIX_PATH + 1, first ? path : path + 1);
+	if (!first)
+		length--;
+	if (length > UNIX_PATH)
+		length = 0;  // it has no name at all
+	opaque(length);
+	long n = bpf_probe_read_kernel_str(p, (length & 127) + 1, first ? path : path + 1);
 	if (n <= 0) {
 		p[0] = 0;
 		n = 1;
@@ -59,7 +65,8 @@ static __always_inline u32 unix_sock_path(u8 *p, struct sock *sock)
 		p[0] = 0;
 		return 1;
 	}
-	return unix_path(p, (const u8 *)__builtin_preserve_access_index(&address->name[0].sun_path));
+	const u8 *path = (const u8 *)__builtin_preserve_access_index(&address->name[0].sun_path);
+	return unix_path(p, path, BPF_CORE_READ(address, len) - 2);
 }
 
 static __always_inline void put_address(struct scratch *s, struct address *a)
@@ -76,7 +83,7 @@ static __always_inline void put_address(struct scratch *s, struct address *a)
 		AS(u16, p + 17) = bpf_ntohs(a->port);
 		return put(s, 19);
 	case AF_UNIX:
-		return put(s, 1 + unix_path(p + 1, (u8 *)&a->port));
+		return put(s, 1 + unix_path(p + 1, (u8 *)&a->port, UNIX_PATH));
 	default:
 		return put_none(s);
 	}
@@ -122,7 +129,7 @@ static __always_inline void put_tuple(struct scratch *s, struct sock *sock, stru
 		AS(u64, p + 9) = (u64)(out ? sock : peer);
 		u32 size;
 		if (named)
-			size = unix_path(p + 17, (u8 *)&other->port);
+			size = unix_path(p + 17, (u8 *)&other->port, UNIX_PATH);
 		else
 			size = unix_sock_path(p + 17, out ? peer : sock);
 		return put(s, 17 + size);
