@@ -5,7 +5,14 @@
 
 static __always_inline bool recorded(u32 event)
 {
-	return settings.events[(event >> 6) & 7] >> (event & 63) & 1;
+	if (!(settings.events[(event >> 6) & 7] >> (event & 63) & 1))
+		return false;
+	if (settings.sample_ns && settings.sampled[(event >> 6) & 7] >> (event & 63) & 1 &&
+	    (bpf_ktime_get_boot_ns() + settings.boot_epoch_ns) % 1000000000 >= settings.sample_ns) {
+		COUNT(sampled_out);
+		return false;
+	}
+	return true;
 }
 
 // A container's processes are in its cgroup or below it.

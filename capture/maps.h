@@ -13,6 +13,8 @@
 struct sysflow_settings {
 	u64 boot_epoch_ns;  // CLOCK_REALTIME when CLOCK_BOOTTIME was 0
 	u64 events[8];      // a bit for each event id (PPME_): recorded or not
+	u64 sampled[8];     // a bit for each that is recorded only in the first sample_ns of each second
+	u64 sample_ns;
 	u32 self;           // tgid of the capturing process: it would feed on itself
 	u32 snaplen;        // bytes of I/O data per event
 	u32 wake_bytes;     // wake the reader when so much waits
@@ -33,6 +35,7 @@ struct counters {
 	u64 too_large;    // events lost: longer than the scratch buffer
 	u64 unread;       // parameters left empty: the process's memory could not be read
 	u64 compat;       // 32-bit system calls: not recorded
+	u64 sampled_out;  // events outside of the part of each second that is recorded
 	u64 truncated;    // messages of sendmmsg and recvmmsg beyond those that one call's events can have
 };
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 from enum import Enum
+from ipaddress import ip_address
 from typing import Any
 
 from sftools.avro.slots import SLOTS
@@ -313,7 +314,8 @@ _TABLE = (
     _of(HEADER, "ip", "node.ip", "Node IP", 16, TEXT, "Node IP address"),
     _of(HEADER, "filename", "filename", "File name", 15, TEXT, "SysFlow trace file name"),
     _of(HEADER, "version", "schema", "SF Schema", 8, NUMBER, "SysFlow schema version", ""),
-    Field("tags", "Tags", 10, LIST, "Enrichment tags", lambda row: row.tags),
+    # For the names and documents of the existing sysprint, which never fills it either.
+    Field("tags", "Tags", 10, LIST, "Enrichment tags", lambda row: (), constant=lambda branch: ()),
     _record("action", "k8s.action", "K8s EV Action", 25, "K8s Event Action"),
     _record("kind", "k8s.kind", "K8s EV Comp Type", 26, "K8s Event Component Type"),
     _record("message", "k8s.msg", "K8s EV Msg", 100, "K8s Event Message"),
@@ -409,14 +411,52 @@ def nearest(name: str) -> str | None:
     return near[0] if near else None
 
 
-def choose(names: str, default: Sequence[str]) -> tuple[str, ...]:
-    """The fields of a comma list, or the default ones. Raises UsageError for a name that there is not."""
-    chosen = tuple(name for part in names.split(",") if (name := part.strip()))
-    for name in chosen:
-        if known(name) is None:
+def choose(names: Sequence[str] | None, default: Sequence[str]) -> list[Field]:
+    """The fields of these names or aliases; without any, the default ones. Blank names are passed over.
+
+    Raises UsageError for a name that there is not, and where all are blank; TypeError for a single text.
+    """
+    if isinstance(names, str | bytes):
+        raise TypeError(f"fields is a sequence of names, not {names!r}")
+    if not names:
+        return [FIELDS[name] for name in default]
+    chosen = []
+    for name in filter(None, map(str.strip, names)):
+        field = known(name)
+        if field is None:
             near = nearest(name)
             raise UsageError(f"no field {name!r}" + (f"; do you mean {near}?" if near else "; see --list"))
-    return tuple(field.name for name in chosen if (field := known(name))) or tuple(default)
+        chosen.append(field)
+    if not chosen:
+        raise UsageError("an empty list of fields")
+    return chosen
+
+
+# -- order
+
+
+def sort_key(field: Field) -> Getter:
+    """What rows are compared by to stand in the order of a field: numbers and times as such, addresses by their bytes
+    (IPv4 first), lists by their texts, one after the other; None where a row has none.
+    """
+    get, slot = field.get, field.slot
+    if slot >= 0 and field.type in (NUMBER, TIME):
+        return lambda row: row.number(slot)
+    if field.type is ADDRESS:
+        return lambda row: _address_key(get(row))
+    if field.type is LIST:
+        return lambda row: None if (values := get(row)) is None else [str(value) for value in values]
+    return get
+
+
+def _address_key(text: str | None) -> tuple[int, bytes] | None:
+    if text is None:
+        return None
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return 0, text.encode(errors="replace")
+    return address.version, address.packed
 
 
 # -- values in another form

@@ -10,23 +10,18 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from sftools.fields import DEFAULT_FIELDS, FIELDS, K8S_EVENT_FIELDS, TABLE_FIELDS, Field, FieldType, choose
 from sftools.newfile import NewFile
 from sftools.reader.readers import FlattenedRecord, FlattenedSFReader
 from sftools.reader.rows_cy import Row
+from sftools.render import Writer
 from sftools.utils import getTimeStrIso8601
 
 if TYPE_CHECKING:
     import pandas
     import pyarrow
-
-
-class _Writer(Protocol):
-    def row(self, row: Row, /) -> object: ...
-
-    def close(self) -> object: ...
 
 
 class SFFormatter:
@@ -43,7 +38,7 @@ class SFFormatter:
 
     def __init__(self, reader: FlattenedSFReader | Iterable[FlattenedRecord], defs: Sequence[str] = ()) -> None:
         self.reader = reader
-        self._defs = tuple(defs)
+        self._defs = defs
         self._all = False
         self._table = list(TABLE_FIELDS)
 
@@ -158,8 +153,8 @@ class SFFormatter:
         self._write(json_writer(out, self._choose(fields), flat=flat, array=array), expr)
 
     def _choose(self, names: Sequence[str] | None, default: Sequence[str] = DEFAULT_FIELDS) -> list[Field]:
-        wanted = DEFAULT_FIELDS if self._all else choose(",".join(names or ()), default)
-        return [FIELDS[name] for name in dict.fromkeys(wanted)]
+        chosen = choose(DEFAULT_FIELDS if self._all else names, default)
+        return list({field.name: field for field in chosen}.values())
 
     def _rows(self, expr: str | None) -> Iterator[Row]:
         reader = self.reader
@@ -168,12 +163,9 @@ class SFFormatter:
             return rows
         from sftools.sfql import Definitions, compile_query
 
-        definitions = Definitions()
-        for path in self._defs:
-            definitions.load(path)
-        return filter(compile_query(expr, definitions), rows)
+        return filter(compile_query(expr, Definitions.of(self._defs)), rows)
 
-    def _write(self, writer: _Writer, expr: str | None) -> None:
+    def _write(self, writer: Writer, expr: str | None) -> None:
         for row in self._rows(expr):
             writer.row(row)
         writer.close()

@@ -161,10 +161,23 @@ MAX_TAIL_BYTES = 256 * MIB
 # Parquet) ends when it has taken so much. Those of usual traces take some MiB.
 MAX_BATCH_BYTES = 16 * MIB
 
+# A trace with another bitmap of operations or flags in every record: what is kept for each of them (texts, values,
+# results of checks) is dropped past so many. Real traces have some hundred.
+MAX_KEPT_VALUES = 4096
+
+# Traces by the thousand, each with another schema, sorted into each other: the programs that write their rows.
+MAX_KEPT_PROGRAMS = 64
+
+# --fields with thousands of fields, or one entity written by thousands of programs: texts kept with an entity.
+MAX_ENTITY_TEXTS = 4096
+
 # S3
 
 # A bucket that is listed without end, or page after page of a store that invents keys.
 MAX_S3_OBJECTS = 1_000_000
+
+# A secret file that is a device or a disk image. AWS's secret keys have 40 characters.
+MAX_SECRET_CHARS = 4 * KIB
 
 # filters
 

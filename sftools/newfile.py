@@ -59,7 +59,7 @@ class NewFile:
         except OSError as error:
             _refuse(self._path, error)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         write_all(self._fd, data, self._path)
 
     def stream(self) -> BinaryIO:
@@ -131,7 +131,7 @@ def _rename_new(temporary: str, path: str) -> None:
         os.unlink(temporary)
 
 
-def write_all(fd: int, data: bytes, name: str) -> None:
+def write_all(fd: int, data: bytes | memoryview, name: str) -> None:
     """Write to an open file, `name` in messages. Raises OutputError; BrokenPipeError where a pipe has no reader."""
     rest = memoryview(data)
     try:

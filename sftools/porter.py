@@ -16,7 +16,7 @@ from sftools.errors import InputError, OutputError, SftoolsError, UsageError
 from sftools.inputs import expand
 from sftools.scap.events_cy import EventCursor
 from sftools.schema.versions import branches
-from sftools.source import STDIN, StreamDamage, open_source
+from sftools.source import STDIN, Source, StreamDamage, open_source
 
 _SECOND = 1_000_000_000
 # Between two calls of progress(): some 0.1 s.
@@ -114,8 +114,10 @@ def trace_name(path: str) -> str:
     return "stdin.sf" if path == STDIN else _SUFFIXES.sub("", os.path.basename(path), count=1) + ".sf"
 
 
-def port(inputs: Sequence[str], output: Output, options: PorterOptions, progress: Progress | None = None) -> Stats:
-    """Convert captures, one after the other, into one trace.
+def port(
+    inputs: Sequence[str | Source], output: Output, options: PorterOptions, progress: Progress | None = None
+) -> Stats:
+    """Convert captures, one after the other, into one trace. A source is one that is open already, and closed here.
 
     Raises InputError, OutputError, UsageError, BrokenPipeError where the output is a pipe that nobody reads; then, as
     after any other exception, nothing incomplete is left of the output. Damage raises only with options.strict.
@@ -167,9 +169,9 @@ def port(inputs: Sequence[str], output: Output, options: PorterOptions, progress
     return stats
 
 
-def _read(path: str, engine: Engine, options: PorterOptions, stats: Stats, progress: Progress | None) -> None:
+def _read(given: str | Source, engine: Engine, options: PorterOptions, stats: Stats, progress: Progress | None) -> None:
     """One capture to its end."""
-    with open_source(path) as source:
+    with given if isinstance(given, Source) else open_source(given) as source:
         cursor = EventCursor(source, source.name, options.strict)
         try:
             while engine.run(cursor, _SLICE):

@@ -13,11 +13,12 @@ from weakref import WeakSet
 from sftools.avro.plan import Record
 from sftools.avro.slots import SLOTS
 from sftools.errors import UsageError
-from sftools.fields import DEFAULT_FIELDS, FIELDS, Field, choose, known, nearest
+from sftools.fields import DEFAULT_FIELDS, Field, choose, known, nearest
 from sftools.inputs import Input, NotATrace, find_traces
 from sftools.objtypes import OBJECT_MAP, ObjectTypes
 from sftools.reader.records import read_rows
 from sftools.reader.rows_cy import Row
+from sftools.render.text import printable
 from sftools.schema.sysflow import Container, File, Pod, Process, SFHeader
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class TraceRecord(Mapping[str, Any]):
     def __repr__(self) -> str:
         shown = ("type", "ts", "proc.exe", "opflags", "res")
         text = " ".join(str(self[name]).strip() for name in shown if self[name])
-        return f"<{''.join(char if char.isprintable() else repr(char)[1:-1] for char in text)}>"
+        return f"<{printable(text)}>"
 
 
 class Trace:
@@ -178,11 +179,7 @@ class Trace:
 
         if not isinstance(query, str):
             raise TypeError(f"a query is text, not {query!r}")
-        _refuse_text(definitions, "definitions")
-        defined = Definitions()
-        for path in definitions:
-            defined.load(path)
-        new, old = compile_query(query, defined), self._wanted
+        new, old = compile_query(query, Definitions.of(definitions)), self._wanted
         filtered = Trace(self._inputs, new if old is None else lambda row: old(row) and new(row))
         filtered._running = self._running
         return filtered
@@ -245,12 +242,5 @@ def open(*paths: str | bytes | os.PathLike[str], recursive: bool = False) -> Tra
     return Trace(inputs)
 
 
-def _refuse_text(names: Sequence[str] | None, what: str) -> None:
-    """A single text would be taken for a sequence of letters."""
-    if isinstance(names, str | bytes):
-        raise TypeError(f"{what} is a sequence of names, not {names!r}")
-
-
 def _fields(names: Sequence[str] | None) -> list[Field]:
-    _refuse_text(names, "fields")
-    return [FIELDS[name] for name in choose(",".join(names or ()), DEFAULT_FIELDS)]
+    return choose(names, DEFAULT_FIELDS)

@@ -41,6 +41,25 @@ def test_the_readme_shows_what_make_demo_prints(tmp_path: Path) -> None:
     assert printed.stdout in (ROOT / "README.md").read_text()
 
 
+def test_every_option_of_sysprint_is_documented() -> None:
+    from sftools.tools.sysprint import main
+
+    text = (ROOT / "docs" / "sysprint.md").read_text()
+    for parameter in main.params:
+        names = [*parameter.opts, *parameter.secondary_opts]
+        if names != ["paths"]:
+            assert any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) for name in names), names
+
+
+def test_every_module_that_the_map_of_the_reader_names_exists() -> None:
+    text = (ROOT / "docs" / "reader.md").read_text()
+    named = set(re.findall(r"\b(?:sftools/)?((?:\w+/)?\w+(?:\.py|_cy(?:\.py)?))\b", text))
+    assert {"avro/blocks.py", "reader/rows_cy", "fields.py"} <= named
+    for name in named:
+        path = ROOT / "sftools" / name.removesuffix(".py")
+        assert path.with_suffix(".py").is_file() or list((ROOT / "sftools").rglob(f"{path.name}.py")), name
+
+
 def test_every_extra_that_is_named_exists() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     texts = [path.read_text() for folder in ("docs", "sftools") for path in (ROOT / folder).rglob("*.[mp][dy]")]

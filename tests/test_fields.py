@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from sftools.errors import UsageError
-from sftools.fields import FIELDS, TABLE_FIELDS, choose, known, variants
+from sftools.fields import FIELDS, TABLE_FIELDS, choose, known, sort_key, variants
 from sftools.reader import Row, read_rows
 from sftools.render.csv import csv_writer
 from sftools.render.json import json_writer
@@ -37,11 +38,33 @@ def forms(name: str, field: str, **wanted: Any) -> dict[Any, Any]:
     return {plain: other for (plain,), (other,) in pairs}
 
 
+def test_rows_are_ordered_by_what_values_mean() -> None:
+    def keys(name: str, *given: Any) -> list[Any]:
+        iterator = iter(given)
+        key = sort_key(replace(FIELDS[name], get=lambda row: next(iterator)))
+        row = next(rows("webshell"))
+        return [key(row) for _ in given]
+
+    addresses = keys("net.sip", "10.0.0.9", "10.0.0.10", "192.0.2.1", "2001:db8::2", "2001:db8::10")
+    assert addresses == sorted(addresses)
+    absent, wrong, zero = keys("net.sip", None, "no address", "0.0.0.0")
+    assert absent is None
+    assert wrong < zero
+    assert keys("proc.apid", [{"a": 1}, 2], None, ()) == [["{'a': 1}", "2"], None, []]
+    assert keys("proc.exe", "b", None) == ["b", None]
+    first = next(rows("webshell"))
+    assert sort_key(FIELDS["ts"])(first) == FIELDS["ts_uts"].get(first)
+
+
 def test_fields_by_name() -> None:
-    assert choose("", TABLE_FIELDS) == TABLE_FIELDS
-    assert choose(" res,sf.type ,fd.name", ()) == ("res", "type", "res")
+    assert [field.name for field in choose(None, TABLE_FIELDS)] == list(TABLE_FIELDS)
+    assert [field.name for field in choose([" res", "sf.type ", "", "fd.name"], ())] == ["res", "type", "res"]
     with pytest.raises(UsageError, match=r"no field 'proc.exec'; do you mean proc\.exe"):
-        choose("proc.exec", TABLE_FIELDS)
+        choose(["proc.exec"], TABLE_FIELDS)
+    with pytest.raises(UsageError, match="an empty list of fields"):
+        choose(["", " "], TABLE_FIELDS)
+    with pytest.raises(TypeError, match="a sequence of names, not 'ts'"):
+        choose("ts", TABLE_FIELDS)
     assert known("nothing") is None
 
 

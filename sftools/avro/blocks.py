@@ -69,7 +69,7 @@ class ContainerReader:
             try:
                 data = _expand(self.codec, stored)
             except _EXPAND_ERRORS as error:
-                cause = InputError(source.name, f"damaged block: {_one_line(error)}", start)
+                cause = InputError(source.name, f"damaged block: {one_line(error)}", start)
                 if damaged is None:
                     raise cause from None
                 damaged(cause)
@@ -88,8 +88,8 @@ class ContainerReader:
         return data, number
 
 
-def _one_line(error: Exception) -> str:
-    """An error's text, which may have names out of the file in it."""
+def one_line(error: Exception) -> str:
+    """An error's text, which may have names out of the file in it, as a message can have it."""
     return "".join(char if char.isprintable() else "?" for char in str(error))
 
 
@@ -235,6 +235,9 @@ def _zstandard(data: bytes, room: int) -> bytes:
     import zstandard
 
     try:
+        size = zstandard.frame_content_size(data)
+        # Frames of streaming writers do not say it (-1). One that claims too little: the reader ends there, no more.
+        room = min(room, size + 1) if size >= 0 else room
         with zstandard.ZstdDecompressor(max_window_size=limits.MAX_WINDOW_BYTES).stream_reader(data) as stream:
             return stream.read(room)
     except zstandard.ZstdError as error:

@@ -285,6 +285,21 @@ _FD_AT = cython.declare(bytes, _by_type(_FD_AT_NAMES, "_X"))
 _TUPLE_AT = cython.declare(bytes, _by_type(_TUPLE_AT_NAMES, "_X"))
 _SIMPLE_FD_TYPE = cython.declare(bytes, _by_type(_SIMPLE_FD_TYPES, "_X"))
 
+
+def events_of_use() -> frozenset:
+    """The ids of exit and other events that the engine makes something of. What recorders may leave out are the others."""
+    meta = {getattr(tables, "PPME_" + name) for name in _META_EVENTS.split()}
+    exits = {code for code in range(_EVENT_COUNT) if code & 1 and _KIND[code] not in (_NOTHING, _IGNORED)}
+    return frozenset(exits | meta | {tables.PPME_PROCEXIT_1_E})
+
+
+def data_events() -> frozenset:
+    """Those of them that only count in flows: reads and writes of all kinds, which change nothing that others need."""
+    return frozenset(
+        code for code in events_of_use() if _KIND[code] in (_READ, _WRITE, _SENDFILE, _SPLICE, _COPY_FILE_RANGE)
+    )
+
+
 # Of these the second parameter is PPM_O_ flags.
 _FLAGS_AT_1 = frozenset(
     (

@@ -1,1 +1,7 @@
 """Live capture: the running system as the bytes of a scap capture."""
+
+# What 200,000 events a second make in a sixth of a second, in bytes: so long a reader may be kept from its CPU.
+DEFAULT_BUFFER = 32 << 20
+# Bytes of the data of a read or write, as sysdig has it, and as many as fit a parameter's length.
+DEFAULT_SNAPLEN = 80
+MAX_SNAPLEN = 65535

@@ -17,7 +17,7 @@ from pathlib import Path
 from sftools.limits import MAX_LIVE_BACKLOG_BYTES
 from sftools.live import procfs
 from sftools.live.loader import Probe, ProbeOptions
-from sftools.live.ring_cy import admitted, open_ring
+from sftools.live.ring_cy import admitted, cgroups_seen, open_ring
 from sftools.scap import blocks, lists, tables
 from sftools.scap.writer import ScapWriter
 
@@ -31,7 +31,8 @@ _BATCH_BYTES = 1 << 20
 class Capture:
     """The running system as a source of capture bytes: has readinto(), so an EventCursor reads it as it reads a file.
 
-    on_cgroups: called with each listed thread's cgroups. on_idle: called whenever nothing came for a while; from there
+    on_cgroups: called with the cgroups of each listed thread, and of each that begins or
+    runs another program. on_idle: called whenever nothing came for a while; from there
     stop() may be called.
 
     A context manager. readinto() blocks until bytes are there and returns 0 only after stop(), when all that happened
@@ -46,6 +47,7 @@ class Capture:
         on_cgroups: Callable[[bytes], None] | None = None,
         on_idle: Callable[[], None] | None = None,
     ) -> None:
+        self._on_cgroups = on_cgroups
         self.on_idle = on_idle
         self.probe = Probe(options)
         self._stopped_at = 0
@@ -91,12 +93,18 @@ class Capture:
     def stop(self) -> None:
         """End the capture at this moment: what happened until now is still delivered. For signal handlers too."""
         if not self._stopped_at:
-            self._stopped_at = self._now()
+            self._stopped_at = self.now()
             os.write(self._wake_write, b"\0")
 
     def inject(self, block: bytes) -> None:
         """Put a block of other origin (a container's metadata) between the events. For other threads too."""
         self._injected.append(block)
+
+    @property
+    def events(self) -> int:
+        """Taken so far."""
+        count: int = self._ring.events
+        return count
 
     @property
     def statistics(self) -> dict[str, int]:
@@ -134,10 +142,13 @@ class Capture:
         if self._stopped_at and not self._detached:
             self._detached = True
             self.probe.detach()
-        until = self._stopped_at or self._now() - SETTLE_NS
+        until = self._stopped_at or self.now() - SETTLE_NS
         got = self._ring.drain(self._batch, until)
         if got:
             view = memoryview(self._batch)[:got]
+            if self._on_cgroups is not None:
+                for cgroups in cgroups_seen(view):
+                    self._on_cgroups(cgroups)
             if self._scan_end:
                 view = self._admit(view)
             self._view = view
@@ -151,7 +162,7 @@ class Capture:
     def _lists(self) -> bool:
         """The next block of the lists; False when there is none left."""
         assert self._listed is not None
-        began = self._now()
+        began = self.now()
         for block in self._head:
             kind = int.from_bytes(block[:4], "little")
             if kind in blocks.PROCESS_LISTS:
@@ -180,13 +191,13 @@ class Capture:
             self._view = memoryview(out.getvalue())
         return bool(times)
 
-    def _now(self) -> int:
+    def now(self) -> int:
         """The time as events have it: the clock that runs on while the machine sleeps, from the epoch."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + self.probe.boot_epoch_ns
 
     def _put_off(self) -> None:
         """The lists take long and the ring fills: what is in it waits here, as long as that is not too much."""
-        until = self._now() - SETTLE_NS
+        until = self.now() - SETTLE_NS
         while self._backlog_bytes < MAX_LIVE_BACKLOG_BYTES and (got := self._ring.drain(self._batch, until)):
             self._backlog.append(bytes(self._batch[:got]))
             self._backlog_bytes += got

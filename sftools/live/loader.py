@@ -18,23 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from sftools.errors import CaptureError, UsageError
+from sftools.live import DEFAULT_BUFFER, DEFAULT_SNAPLEN, MAX_SNAPLEN
 from sftools.scap.event_table import EVENTS
 
 PROBE = Path(__file__).parent / "sysflow.bpf.o"
 BTF = Path("/sys/kernel/btf/vmlinux")
 OLDEST_KERNEL = (5, 8)
 
-MIB = 1 << 20
+_SECOND = 1_000_000_000
 MIN_BUFFER = 4096
 MAX_BUFFER = 1 << 30
-# What 200,000 events a second make in a sixth of a second: so long a reader may be kept from its CPU.
-DEFAULT_BUFFER = 32 * MIB
-DEFAULT_SNAPLEN = 80
-MAX_SNAPLEN = 65535
 
 # struct sysflow_settings and struct counters of capture/maps.h.
-_SETTINGS = struct.Struct("<Q8Q4I4B4x")
-_REASONS = ("ring_full", "too_large", "unread", "compat", "truncated")
+_SETTINGS = struct.Struct("<Q8Q8QQ4I4B4x")
+_REASONS = ("ring_full", "too_large", "unread", "compat", "sampled_out", "truncated")
 
 # struct scratch: its size, not to be exceeded by the kernel's, and its second field.
 _SCRATCH_BYTES = 1 << 19
@@ -56,6 +53,7 @@ class ProbeOptions:
     snaplen: bytes of I/O data per event. buffer: bytes of the ring, rounded up to a power of two. pids: processes
     (tgids of the host); follow: those that they start too. comms: names of threads, 15 bytes of each count. cgroups:
     directories under /sys/fs/cgroup, all of one hierarchy: what runs in them and below. events: ids (PPME_), None: all.
+    sampled: ids of those that are recorded only in the first one of `sampling_ratio` parts of each second.
     include_self: the calling process is recorded too.
     """
 
@@ -66,6 +64,8 @@ class ProbeOptions:
     comms: frozenset[bytes] = frozenset()
     cgroups: frozenset[Path] = frozenset()
     events: frozenset[int] | None = None
+    sampled: frozenset[int] = frozenset()
+    sampling_ratio: int = 1
     include_self: bool = False
 
     def __post_init__(self) -> None:
@@ -87,14 +87,11 @@ def boot_epoch_ns() -> int:
 
 def settings(options: ProbeOptions, boot_epoch: int, self_pid: int) -> bytes:
     """struct sysflow_settings, as the programs read it."""
-    bits = [0] * 8
-    for event in options.events if options.events is not None else range(len(EVENTS)):
-        if not 0 <= event < len(EVENTS):
-            raise UsageError(f"event {event}: there are {len(EVENTS)}")
-        bits[event // 64] |= 1 << event % 64
     return _SETTINGS.pack(
         boot_epoch,
-        *bits,
+        *_bits(range(len(EVENTS)) if options.events is None else options.events),
+        *_bits(options.sampled),
+        _SECOND // options.sampling_ratio if options.sampling_ratio > 1 else 0,
         0 if options.include_self else self_pid,
         options.snaplen,
         options.ring_bytes // 8,
@@ -104,6 +101,15 @@ def settings(options: ProbeOptions, boot_epoch: int, self_pid: int) -> bytes:
         bool(options.comms),
         bool(options.cgroups),
     )
+
+
+def _bits(events: Iterable[int]) -> list[int]:
+    bits = [0] * 8
+    for event in events:
+        if not 0 <= event < len(EVENTS):
+            raise UsageError(f"event {event}: there are {len(EVENTS)}")
+        bits[event // 64] |= 1 << event % 64
+    return bits
 
 
 def _hierarchy(cgroups: Iterable[Path]) -> int:
@@ -198,7 +204,9 @@ class Probe:
         self._links: list[int] = []
         self._object = self._library.bpf_object__open_file(os.fsencode(PROBE), None)
         if not self._object:
-            raise CaptureError(f"{PROBE.name} cannot be read: {os.strerror(ctypes.get_errno())}; run `make probe` again")
+            raise CaptureError(
+                f"{PROBE.name} cannot be read: {os.strerror(ctypes.get_errno())}; run `make probe` again"
+            )
         try:
             self._load()
         except BaseException:
@@ -278,7 +286,7 @@ class Probe:
         """What did not get through, by reason (struct counters of capture/maps.h), and events that the kernel skipped.
 
         ring_full, too_large: events lost. unread: parameters left empty because the process's memory could not be
-        read. compat: 32-bit system calls. truncated: messages of sendmmsg and recvmmsg beyond 32. missed: events that
+        read. compat: 32-bit system calls. sampled_out: events that the sampling left out. truncated: messages of sendmmsg and recvmmsg beyond 32. missed: events that
         came while another of the same program was being made.
         """
         width = len(_REASONS)
@@ -313,7 +321,9 @@ class Probe:
     def _part(self, find: Any, name: str) -> int:
         found: int | None = find(self._object, name.encode())
         if not found:
-            raise CaptureError(f"{PROBE.name} has no {name}: it is of another version of sftools; run `make probe` again")
+            raise CaptureError(
+                f"{PROBE.name} has no {name}: it is of another version of sftools; run `make probe` again"
+            )
         return found
 
 
@@ -326,11 +336,15 @@ def _refusal(code: int, lines: list[str]) -> str:
             state = Path("/sys/kernel/security/lockdown").read_text()
             if "[none]" not in state:
                 return "the kernel is locked down (/sys/kernel/security/lockdown), which forbids eBPF to read memory"
-        return "the kernel refuses eBPF (EPERM): a container needs CAP_BPF, CAP_PERFMON and a seccomp profile with bpf(2)"
+        return (
+            "the kernel refuses eBPF (EPERM): a container needs CAP_BPF, CAP_PERFMON and a seccomp profile with bpf(2)"
+        )
     if code == errno.ENOMEM:
         return "the kernel has no memory for the ring buffer: choose a smaller one"
     reason = next((line.removeprefix("libbpf: ") for line in reversed(lines) if "failed" in line), "")
-    return f"the kernel {platform.release()} refuses the eBPF programs: {os.strerror(code)}" + (f" ({reason})" if reason else "")
+    return f"the kernel {platform.release()} refuses the eBPF programs: {os.strerror(code)}" + (
+        f" ({reason})" if reason else ""
+    )
 
 
 def _capable() -> bool:

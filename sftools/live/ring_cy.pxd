@@ -19,6 +19,11 @@ cdef extern from *:
     void ring_copy(void *to, const void *from_, size_t size) nogil
 
 
+cpdef list cgroups_seen(const unsigned char[::1] batch)
+cdef unsigned int _u32(const unsigned char[::1] batch, Py_ssize_t at) noexcept
+cdef unsigned int _length(const unsigned char[::1] batch, Py_ssize_t at, Py_ssize_t width) noexcept
+
+
 cdef class RingReader:
     cdef object consumer
     cdef object area

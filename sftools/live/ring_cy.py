@@ -14,6 +14,7 @@ except ModuleNotFoundError:
     from sftools import cython_standin as cython
 
 from sftools.errors import CaptureError
+from sftools.scap import blocks, tables
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
@@ -27,6 +28,20 @@ _BATCH = cython.declare(cython.int, 8192)
 _AT_TIME = cython.declare(cython.Py_ssize_t, 10)
 # An event block has a header, a trailing length and no less than this.
 _LEAST = cython.declare(cython.uint, 40)
+# Where it has its type and the number of its parameters, of which one is the cgroups.
+_AT_TYPE = cython.declare(cython.Py_ssize_t, 30)
+_AT_NPARAMS = cython.declare(cython.Py_ssize_t, 32)
+_CGROUPS = cython.declare(cython.int, 14)
+_EVENT_COUNT = cython.declare(cython.uint, len(tables.EVENT_CODES))
+_HAS_CGROUPS = cython.declare(
+    bytes,
+    bytes(
+        name.endswith("_X") and any(call in name for call in ("_CLONE", "FORK_20", "_EXECVE"))
+        for name in tables.EVENT_CODES
+    ),
+)
+_EV_V2_LARGE = cython.declare(cython.uint, blocks.EV_V2_LARGE)
+_EVF_V2_LARGE = cython.declare(cython.uint, blocks.EVF_V2_LARGE)
 # A batch that ends for want of room leaves its newest events to the next, where those that come late join them.
 _HOLD_NS = cython.declare(cython.ulonglong, 100_000)
 
@@ -231,6 +246,45 @@ def admitted(block_bytes, known: dict) -> bytes:
         at += size
     out += view[kept:end]
     return bytes(out)
+
+
+def cgroups_seen(batch) -> list:
+    """The cgroups parameters of the events in a batch that begin a process or a program, each once."""
+    found: dict = {}
+    at: cython.Py_ssize_t = 0
+    end: cython.Py_ssize_t = len(batch)
+    lengths: cython.Py_ssize_t
+    param: cython.Py_ssize_t
+    width: cython.Py_ssize_t
+    size: cython.uint
+    code: cython.uint
+    i: cython.int
+    while at + _LEAST <= end:
+        size = _u32(batch, at + 4)
+        if size < _LEAST or at + size > end:
+            break
+        code = batch[at + _AT_TYPE] | batch[at + _AT_TYPE + 1] << 8
+        if code < _EVENT_COUNT and _HAS_CGROUPS[code] and batch[at + _AT_NPARAMS] > _CGROUPS:
+            width = 4 if _u32(batch, at) in (_EV_V2_LARGE, _EVF_V2_LARGE) else 2
+            lengths = at + _AT_NPARAMS + 4
+            param = lengths + width * batch[at + _AT_NPARAMS]
+            if param > at + size:
+                break
+            for i in range(_CGROUPS):
+                param += _length(batch, lengths + i * width, width)
+            length = _length(batch, lengths + _CGROUPS * width, width)
+            if param + length <= at + size:
+                found[bytes(batch[param : param + length])] = None
+        at += size
+    return list(found)
+
+
+def _u32(batch, at: cython.Py_ssize_t) -> cython.uint:
+    return batch[at] | batch[at + 1] << 8 | batch[at + 2] << 16 | cython.cast(cython.uint, batch[at + 3]) << 24
+
+
+def _length(batch, at: cython.Py_ssize_t, width: cython.Py_ssize_t) -> cython.uint:
+    return batch[at] | batch[at + 1] << 8 if width == 2 else _u32(batch, at)
 
 
 if not cython.compiled:

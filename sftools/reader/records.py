@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from sftools.avro.blocks import Bytes, ContainerReader
+from sftools.avro.blocks import Bytes, ContainerReader, one_line
 from sftools.avro.decoder_cy import RecordCursor
 from sftools.avro.plan import DecodeError, Plan, Record
 from sftools.errors import InputError, SftoolsError
@@ -70,8 +70,7 @@ def _open(source: Bytes) -> tuple[ContainerReader, Plan]:
     try:
         return container, _plan(container.schema)
     except SftoolsError as error:
-        cause = "".join(char if char.isprintable() else "?" for char in str(error))
-        raise InputError(container.name, f"cannot be read as a SysFlow trace: {cause}") from None
+        raise InputError(container.name, f"cannot be read as a SysFlow trace: {one_line(error)}") from None
 
 
 @lru_cache(maxsize=16)

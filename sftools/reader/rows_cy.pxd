@@ -4,6 +4,7 @@ from sftools.avro.decoder_cy cimport RecordCursor
 cdef class Entity:
     cdef readonly int branch
     cdef readonly bytes raw
+    cdef readonly Py_ssize_t cost
     cdef object plan
     cdef object made
     cdef public dict parts
@@ -46,7 +47,6 @@ cdef class Row:
     cdef bint entities
     cdef readonly int branch
     cdef readonly long long index
-    cdef public object tags
     cdef readonly object lacks
     cdef readonly object plan
     cdef object made

@@ -39,6 +39,13 @@ _POD_ID = cython.declare(cython.int, SLOTS["podId"])
 
 # Numbers of the entities of a row, for owner(). STATE is the process or, without one, the file.
 HEADER, POD, CONTAINER, PROCESS, PARENT, FILE, NEW_FILE, STATE = range(8)
+_OF_HEADER = cython.declare(cython.int, HEADER)
+_OF_POD = cython.declare(cython.int, POD)
+_OF_CONTAINER = cython.declare(cython.int, CONTAINER)
+_OF_PROCESS = cython.declare(cython.int, PROCESS)
+_OF_PARENT = cython.declare(cython.int, PARENT)
+_OF_FILE = cython.declare(cython.int, FILE)
+_OF_NEW_FILE = cython.declare(cython.int, NEW_FILE)
 
 # What an entity takes beside twice its bytes: itself, its place in a table, its object.
 _OVERHEAD = cython.declare(cython.Py_ssize_t, 500)
@@ -48,7 +55,11 @@ _MAX_ANCESTORS = cython.declare(cython.int, limits.MAX_ANCESTORS)
 
 @cython.cclass
 class Entity:
-    """An entity as it stands in the trace. parts: texts that renderers made of it, by the piece of their template."""
+    """An entity as it stands in the trace.
+
+    parts: texts that renderers made of it, by the piece of their template. cost: about how many bytes of memory it
+    takes, with its object.
+    """
 
     @property
     def typed(self):
@@ -76,13 +87,12 @@ class Recent:
         return value
 
     def put(self, key, value):
-        cost: cython.Py_ssize_t = 2 * len(value.raw) + _OVERHEAD
-        if self.filled + cost > self.half:
+        if self.filled + value.cost > self.half:
             self.old = self.young
             self.young = {}
             self.filled = 0
         self.young[key] = value
-        self.filled += cost
+        self.filled += value.cost
         return 0
 
 
@@ -119,8 +129,8 @@ class Row:
     """Stands on a record of a trace, after advance().
 
     plan: of the trace's schema. entities: whether to stop at entities, too. branch: the type of the record, as
-    objtypes.BRANCHES numbers it; -1 before the first. index: how many events and flows came before. tags: what rules
-    said of it. lacks: fields of the newest schema that the trace's lacks, such as "Process.entry".
+    objtypes.BRANCHES numbers it; -1 before the first. index: how many events and flows came before. lacks: fields
+    of the newest schema that the trace's lacks, such as "Process.entry".
     """
 
     def __init__(self, plan, entities: bool = False):
@@ -129,7 +139,6 @@ class Row:
         self.entities = entities
         self.branch = -1
         self.index = -1
-        self.tags = ()
         self.lacks = plan.lacks
         self.plan = plan
 
@@ -181,6 +190,7 @@ class Row:
         branch: cython.int = cursor.branch
         entity.branch = branch
         entity.raw = cursor.raw()
+        entity.cost = 2 * len(entity.raw) + _OVERHEAD
         entity.plan = cursor.plan
         if branch == _FILE:
             tables.files.put(cursor.span(_OID), entity)
@@ -263,19 +273,19 @@ class Row:
 
     def owner(self, number):
         """The entity with a number: HEADER, POD, ... or None."""
-        if number == 3:
+        if number == _OF_PROCESS:
             return self.process_entity
-        if number == 4:
+        if number == _OF_PARENT:
             return self.parent_entity
-        if number == 5:
+        if number == _OF_FILE:
             return self.file_entity
-        if number == 2:
+        if number == _OF_CONTAINER:
             return self.container_entity
-        if number == 1:
+        if number == _OF_POD:
             return self.pod_entity
-        if number == 0:
+        if number == _OF_HEADER:
             return self.header_entity
-        if number == 6:
+        if number == _OF_NEW_FILE:
             return self.new_file_entity
         return self.file_entity if self.process_entity is None else self.process_entity
 
@@ -288,7 +298,6 @@ class Row:
         row.tables = self.tables
         row.branch = self.branch
         row.index = self.index
-        row.tags = self.tags
         row.lacks = self.lacks
         row.plan = self.plan
         row.made = self.made

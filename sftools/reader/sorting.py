@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import ipaddress
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +20,6 @@ _RUN_BYTES = 16 << 20
 _MERGED = 32
 _PIECE_ROWS = 256
 _PIECE_BYTES = 128 << 10
-# What an entity takes beside twice its bytes.
-_ENTITY_OVERHEAD = 500
 
 Packed = tuple[Any, int, int, int, bytes, tuple[int, ...]]
 """A row in a file: its sort key; then numbers of its schema, its tables; then index, bytes, numbers of its entities."""
@@ -33,7 +30,7 @@ _KEY: Callable[[Packed], Any] = itemgetter(0)
 def sorted_rows(
     rows: Iterable[Row], key: Callable[[Row], Any], *, descending: bool = False, ancestors: bool = False
 ) -> Iterator[Row]:
-    """The rows in the order of key(row): numbers, texts, lists of them, or None, which comes last in any case.
+    """The rows in the order of key(row) (fields.sort_key): something with an order, or None, which comes last always.
 
     Rows of the same key stay in their order. The rows given are those that move; those that come out are, too. They
     know their ancestors only with `ancestors`, which keeps every process of every trace. Raises SftoolsError where the
@@ -62,24 +59,6 @@ def sorted_rows(
     run.sort(key=_KEY, reverse=descending)
     for each in heapq.merge(*runs, run, key=_KEY, reverse=descending):
         yield shelf.unpack(each)
-
-
-def comparable(value: Any) -> Any:
-    """A field's value as something that has an order: addresses by their bytes, lists by their texts."""
-    if isinstance(value, list | tuple):
-        return [str(each) for each in value]
-    return value
-
-
-def by_address(value: str | None) -> tuple[int, bytes] | None:
-    """An address's place in the order: IPv4 first, by its bytes."""
-    if value is None:
-        return None
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
-        return 0, value.encode(errors="replace")
-    return address.version, address.packed
 
 
 def _stored(run: Iterable[Packed]) -> Iterator[Packed]:
@@ -129,7 +108,7 @@ class _Shelf:
         number = self._numbers.get(entity)
         if number is None:
             number = self._number(entity)
-            self._bytes += 2 * len(entity.raw) + _ENTITY_OVERHEAD
+            self._bytes += entity.cost
             if self._bytes > MAX_SORT_ENTITY_BYTES:
                 raise SftoolsError("too many different processes and files to sort: choose fewer records with a filter")
         return number

@@ -10,9 +10,8 @@ from sftools.errors import SftoolsError
 from sftools.limits import MAX_TAIL_BYTES
 from sftools.reader.rows_cy import Row
 
-# What a row, and an entity, take beside their bytes.
+# What a row takes beside its bytes.
 _ROW_OVERHEAD = 400
-_ENTITY_OVERHEAD = 500
 
 
 def last_rows(rows: Iterable[Row], count: int, *, ancestors: bool = False) -> Iterator[Row]:
@@ -32,7 +31,7 @@ def last_rows(rows: Iterable[Row], count: int, *, ancestors: bool = False) -> It
             if entity is not None:
                 users[entity] = number = users.get(entity, 0) + 1
                 if number == 1:
-                    held += _ENTITY_OVERHEAD + 2 * len(entity.raw)
+                    held += entity.cost
         if len(kept) > count:
             _, _, raw, entities, _ = kept.popleft()
             held -= _ROW_OVERHEAD + len(raw)
@@ -41,7 +40,7 @@ def last_rows(rows: Iterable[Row], count: int, *, ancestors: bool = False) -> It
                     users[entity] = number = users[entity] - 1
                     if not number:
                         del users[entity]
-                        held -= _ENTITY_OVERHEAD + 2 * len(entity.raw)
+                        held -= entity.cost
         if held > MAX_TAIL_BYTES:
             raise SftoolsError(f"the last {count:,} records take too much memory: choose fewer")
     users.clear()

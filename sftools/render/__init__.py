@@ -1,1 +1,19 @@
-"""Joined records to text: rows.py has the fields, and there is one file for each output format."""
+"""Rows to output, a module for each form. Which fields there are, and how their values are found, is sftools.fields.
+
+json.py and csv.py fill templates (template_cy.py); parquet.py writes the batches of arrow.py (columns_cy.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from sftools.reader.rows_cy import Row
+
+
+class Writer(Protocol):
+    """What the modules make: writes rows to a binary file, which stays open."""
+
+    def row(self, row: Row, /) -> object: ...
+
+    def close(self) -> object: ...

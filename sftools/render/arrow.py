@@ -52,9 +52,11 @@ class Batches:
     def flush(self) -> None:
         """Hand on the rows that are waiting, if there are any."""
         if self._columns.count:
-            batch = self._batch()
-            self._columns.begin()
-            self._take(batch)
+            try:
+                # Who does not keep the batch has let go of it before room is made for the next.
+                self._take(self._batch())
+            finally:
+                self._columns.begin()
 
     def _type(self, field: Field) -> pyarrow.DataType:
         pa = self._pyarrow

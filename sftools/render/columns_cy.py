@@ -29,8 +29,7 @@ _BY_NUMBER = cython.declare(cython.int, 3)
 _BY_ENTITY = cython.declare(cython.int, 4)
 _CALL = cython.declare(cython.int, 5)
 
-# Values by number are kept up to so many: a hostile trace has another bitmap in each record.
-_MAX_KEPT = cython.declare(cython.int, 4096)
+_MAX_KEPT = cython.declare(cython.int, limits.MAX_KEPT_VALUES)
 
 
 @cython.cclass

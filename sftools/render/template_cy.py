@@ -19,6 +19,7 @@ else:
 
     from sftools.reader.rows_cy import Entity, Row
 
+from sftools import limits
 from sftools.fields import FieldType
 from sftools.utils import getTimeStrIso8601, second_text
 
@@ -32,12 +33,9 @@ _BY_NUMBER = cython.declare(cython.int, 2)
 _OF_ENTITY = cython.declare(cython.int, 3)
 _CALL = cython.declare(cython.int, 4)
 
-# Texts by number are kept up to so many: a hostile trace has another bitmap in each record.
-_MAX_KEPT = cython.declare(cython.int, 4096)
-
-# Schemas whose programs are kept, and texts that are kept with an entity: one for each piece of these programs.
-_MAX_PLANS = cython.declare(cython.int, 64)
-_MAX_TEXTS = cython.declare(cython.int, 4096)
+_MAX_KEPT = cython.declare(cython.int, limits.MAX_KEPT_VALUES)
+_MAX_PROGRAMS = cython.declare(cython.int, limits.MAX_KEPT_PROGRAMS)
+_MAX_TEXTS = cython.declare(cython.int, limits.MAX_ENTITY_TEXTS)
 
 
 @cython.cclass
@@ -101,7 +99,7 @@ class Template:
             self.plan = row.plan
             self.programs = self.by_plan.get(row.plan)  # sorted rows go from one schema to another and back
             if self.programs is None:
-                if len(self.by_plan) >= _MAX_PLANS:
+                if len(self.by_plan) >= _MAX_PROGRAMS:
                     self.by_plan.clear()
                 self.programs = [None] * 64
                 self.by_plan[row.plan] = self.programs

@@ -12,7 +12,7 @@ from sftools.conditions.logic import Predicate, conjunction, disjunction, negati
 from sftools.conditions.operators import Operator, Takes, Test
 from sftools.conditions.syntax import And, Check, Expression, Not, Reference, Word
 from sftools.fields import FieldType, nearest
-from sftools.limits import MAX_EXPANDED_CHECKS, MAX_FILTER_DEPTH
+from sftools.limits import MAX_EXPANDED_CHECKS, MAX_FILTER_DEPTH, MAX_KEPT_VALUES
 from sftools.reader.rows_cy import CONTAINER, HEADER, PARENT, POD, PROCESS, Row
 from sftools.schema.objtypes import BRANCHES, LETTERS
 from sftools.sfql.definitions import Definitions, begins_entries
@@ -28,8 +28,6 @@ _ENTITY: dict[int, Callable[[Row], Any]] = {
     HEADER: attrgetter("header"), POD: attrgetter("pod"), CONTAINER: attrgetter("container"),
     PROCESS: attrgetter("process"), PARENT: attrgetter("parent"),
 }  # fmt: skip
-# How many results a check keeps by a record's bitmap.
-_KEPT = 4096
 
 
 def compile_query(text: str, definitions: Definitions | None = None) -> Predicate:
@@ -317,7 +315,7 @@ def _once_for_each_number(slot: int, check: Predicate) -> Predicate:
         number = row.number(slot)
         found = kept.get(number)
         if found is None:
-            if len(kept) >= _KEPT:
+            if len(kept) >= MAX_KEPT_VALUES:
                 kept.clear()
             found = kept[number] = check(row)
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sftools.conditions.errors import FilterError, Source
@@ -84,6 +84,16 @@ class Definitions:
     rules: list[Rule] = field(default_factory=list)
     drops: list[Rule] = field(default_factory=list)
     query: Macro | None = None
+
+    @classmethod
+    def of(cls, paths: Sequence[str]) -> Definitions:
+        """What files define. Raises as load() does, and TypeError for a single path."""
+        if isinstance(paths, str | bytes):
+            raise TypeError(f"definitions is a sequence of names of files, not {paths!r}")
+        definitions = cls()
+        for path in paths:
+            definitions.load(path)
+        return definitions
 
     def copy(self) -> Definitions:
         """Definitions that may be added to without these being changed."""

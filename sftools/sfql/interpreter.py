@@ -38,7 +38,6 @@ class TupleRow:
         }  # fmt: skip
         self.record = entities.get(_NAMES.get(self.branch, ""), event if flow is None else flow)
         self.index = -1
-        self.tags: Sequence[Any] = ()
         self.lacks = _Lacks(self)
 
     def number(self, slot: int) -> Any:

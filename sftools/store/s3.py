@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sftools.errors import InputError, SftoolsError, UsageError
-from sftools.limits import MAX_S3_OBJECTS
+from sftools.limits import MAX_S3_OBJECTS, MAX_SECRET_CHARS
 from sftools.source import Source, open_stored
 
 INSTALL = "pip install 'sftools[s3]'"
@@ -28,7 +28,6 @@ _RESUME_SECONDS = 0.2
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _PIECE = 256 * 1024
-_MAX_SECRET_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ def _secret_file(name: str, directories: tuple[str, ...]) -> str:
         path = os.path.join(directory, name)
         try:
             with open(path, encoding="utf-8") as file:
-                if text := file.read(_MAX_SECRET_BYTES).strip():
+                if text := file.read(MAX_SECRET_CHARS).strip():
                     return text
         except (FileNotFoundError, NotADirectoryError):
             continue

@@ -14,12 +14,17 @@ from sftools.errors import EXIT_ERROR, EXIT_OK, ExistsError, SftoolsError
 from sftools.tools.options import OptionalBool
 from sftools.tools.terminal import ended_by_signals, say
 
+COMMAND = "sftools.command"
+
 
 class Command(click.Command):
     """A command of sftools: its errors are lines, its exit statuses those of sftools.errors.
 
-    Long options may be abbreviated, as with argparse, while only one begins so.
+    Long options may be abbreviated, as with argparse, while only one begins so. With takes_command, what follows `--`
+    is a command to run: it stands in the context's meta under COMMAND, and not among the arguments.
     """
+
+    takes_command = False
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
@@ -62,7 +67,10 @@ class Command(click.Command):
         while rest:
             given = rest.pop()
             if given == "--":
-                out += [given, *reversed(rest)]
+                if self.takes_command:
+                    ctx.meta[COMMAND] = rest[::-1]
+                else:
+                    out += [given, *reversed(rest)]
                 break
             if given.startswith("--"):
                 name, equals, value = given.partition("=")

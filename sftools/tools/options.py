@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,20 @@ class OptionalBool(click.types.BoolParamType):
         except click.BadParameter:
             return False
         return bool(text.strip())
+
+
+class Size(click.ParamType[int]):
+    """Bytes: 4096, 512K, 32M, 1G."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d{1,15})([KMG]?)B?", str(value).strip().upper())
+        if not found:
+            self.fail(f"{value!r} is no size; such are 4096, 512K, 32M and 1G.", param, ctx)
+        return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]]
 
 
 _S3_OPTIONS = (

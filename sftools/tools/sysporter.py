@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -14,17 +17,29 @@ from click.core import ParameterSource
 from sftools import __version__, newfile
 from sftools.avro import outputs
 from sftools.avro.container import CODECS, ContainerWriter
-from sftools.engine.options import FLOW, MODES, READ_ALL, READ_SELECTED, EngineOptions
+from sftools.engine.options import CONSUME, FLOW, MODES, READ_ALL, READ_SELECTED, EngineOptions
 from sftools.errors import EXIT_DAMAGED, EXIT_OK, UsageError
 from sftools.limits import MAX_ROTATE_SECONDS
+from sftools.live import DEFAULT_BUFFER, DEFAULT_SNAPLEN, MAX_SNAPLEN
 from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, port, port_each, trace_name
 from sftools.schema.versions import LATEST, VERSIONS, schema_json
 from sftools.source import STDIN
-from sftools.tools.command import Command
+from sftools.tools.command import COMMAND, Command
+from sftools.tools.options import Size
 from sftools.tools.terminal import Progress, say
 
+if TYPE_CHECKING:
+    from sftools.live.session import Session
+
 NAME = "sysporter"
-_DRIVERS = ("ebpf", "ebpf-core", "kmod")
+# Of the existing collector's drivers there is the one that needs no module and no headers.
+_DRIVERS = ("ebpf-core",)
+# Options of live capture only.
+_LIVE = (
+    "raw", "pids", "comms", "cgroups", "duration", "snaplen", "buffer", "driver", "cri_path", "cri_timeout",
+    "sampling_ratio", "drop_mode",
+)  # fmt: skip
+_ROOM = 1 << 20
 # Lines of damage that are shown; --stats counts them all.
 _SHOWN = 5
 
@@ -37,13 +52,17 @@ def _list_fields(context: click.Context, parameter: click.Parameter, value: bool
         context.exit()
 
 
+class _Sysporter(Command):
+    takes_command = True
+
+
 @click.command(
     NAME,
-    cls=Command,
+    cls=_Sysporter,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     options_metavar="[OPTIONS]",
 )
-@click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+@click.argument("inputs", nargs=-1, metavar="[INPUT]... [-- COMMAND...]")
 @click.option("-r", "--read", "read", multiple=True, metavar="INPUT", help="A capture to read; may be given again.")
 @click.option("-w", "--write", metavar="FILE|DIR/|PREFIX|-", envvar="OUTPUT", show_envvar=True, help="Where traces go.")
 @click.option("-u", "--socket", metavar="SOCKET", help="Send records to a unix socket (SOCK_SEQPACKET).")
@@ -137,24 +156,56 @@ def _list_fields(context: click.Context, parameter: click.Parameter, value: bool
 @click.option("-d", "--debug", is_flag=True, help="Like --stats, with the engine's tables.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes.")
 @click.option("-l", "log_config", metavar="FILE", help="Accepted, without effect.")
-@click.option("-k", "driver", type=click.Choice(_DRIVERS, case_sensitive=False), help="For live capture: the driver.")
-@click.option("-p", "cri_path", metavar="PATH", help="For live capture: the CRI socket.")
-@click.option("-t", "cri_timeout", type=click.IntRange(min=1), metavar="MS", help="For live capture: its timeout.")
+@click.option("--raw", is_flag=True, help="Record a capture (scap) instead of a trace.")
+@click.option(
+    "--pid",
+    "pids",
+    multiple=True,
+    type=click.IntRange(1),
+    metavar="PID",
+    help="Live: only this process and its children.",
+)
+@click.option("--comm", "comms", multiple=True, metavar="NAME", help="Live: only threads of this name.")
+@click.option("--cgroup", "cgroups", multiple=True, metavar="DIR", help="Live: only processes of this cgroup.")
+@click.option(
+    "--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Live: end after so long."
+)
+@click.option(
+    "--snaplen",
+    type=click.IntRange(0, MAX_SNAPLEN),
+    default=DEFAULT_SNAPLEN,
+    metavar="BYTES",
+    help=f"Live: so much data of each read and write. [{DEFAULT_SNAPLEN}]",
+)
+@click.option(
+    "--buffer", type=Size(), default=DEFAULT_BUFFER, metavar="SIZE", help="Live: memory for events that wait. [32M]"
+)
+@click.option("-k", "driver", type=click.Choice(_DRIVERS, case_sensitive=False), default=_DRIVERS[0], help="Live: how.")
+@click.option("-p", "cri_path", metavar="PATH", help="Live: the CRI socket, for names of containers. [the usual ones]")
+@click.option(
+    "-t",
+    "cri_timeout",
+    type=click.IntRange(min=1),
+    default=1000,
+    metavar="MS",
+    help="Live: how long that may take. [1000]",
+)
 @click.option(
     "-s",
     "--sampling-ratio",
     type=click.IntRange(1, 1_000_000_000),
     envvar="SAMPLING_RATIO",
     show_envvar=True,
+    default=1,
     metavar="N",
-    help="For live capture: one of so many events.",
+    help="Live: of data read and written only in one of N parts of each second. [1]",
 )
 @click.option(
     "--drop-mode/--no-drop-mode",
-    default=None,
+    default=False,
     envvar="ENABLE_DROP_MODE",
     show_envvar=True,
-    help="For live capture: leave out events without a use.",
+    help="Live: no reads, writes, sends and receives at all. [off]",
 )
 @click.version_option(
     __version__,
@@ -165,7 +216,7 @@ def _list_fields(context: click.Context, parameter: click.Parameter, value: bool
 )
 @click.pass_context
 def main(context: click.Context, /, **given: Any) -> int:
-    """Convert system call captures of sysdig, Falco and the SysFlow collector to SysFlow traces.
+    """Convert system call captures of sysdig, Falco and the SysFlow collector to SysFlow traces, or trace this system.
 
     An INPUT is a file (plain, gzip, zstd or lz4), a directory (its *.scap* files), a pattern in quotes, or - for
     standard input. Several become one trace, or with -w DIR/ one each. Options go before environment variables.
@@ -175,18 +226,24 @@ def main(context: click.Context, /, **given: Any) -> int:
     sysporter -r captures/ -w traces/ --jobs 4      one trace per capture
     sysporter -r host.scap -w traces/ -G 300        traces/<epoch>, five minutes each
     gzip -dc host.scap.gz | sysporter -r - -w - -f 'proc.name = nginx' > nginx.sf
+    sysporter -w traces/ -G 30                      this system, live (as root), until interrupted
+    sysporter -w make.sf -- make test               a command and what it starts
+    sysporter --raw -w host.scap --duration 60      a capture of this system
 
-    Exit status: 0 done, 1 an error, 2 wrong usage, 3 an input is damaged and what is sound of it was converted.
+    Exit status: 0 done, 1 an error, 2 wrong usage, 3 an input is damaged and what is sound of it was converted;
+    that of the COMMAND where one was traced.
     """
     names = [*given["read"], *given["inputs"]]
-    if not names:
-        raise UsageError("no input: name a capture with -r; live capture does not exist yet")
-    live = [f"-{letter}" for letter in "kpst" if _on_command_line(context, letter)]
-    if live:
-        _say(f"{' '.join(live)}: for live capture, which does not exist yet; without effect on -r")
+    command = context.meta.get(COMMAND)
+    if names and command:
+        raise UsageError("a command is traced live: without -r")
+    if names and (live := [name for name in _LIVE if _on_command_line(context, name)]):
+        _say(f"{', '.join(_option(context, name) for name in live)}: for live capture, without effect on -r")
     write, socket = given["write"], given["socket"]
-    if socket and not _on_command_line(context, "w"):
+    if socket and not _on_command_line(context, "write"):
         write = None  # an option goes before an environment variable
+    if given["raw"]:
+        return _record(given, command, write, socket)
     if not write and not socket:
         raise UsageError("no output: -w FILE, -w DIR/, -w - for standard output, or -u SOCKET")
 
@@ -208,19 +265,20 @@ def main(context: click.Context, /, **given: Any) -> int:
         from sftools.filter import compile_filter
 
         options.engine.predicate = compile_filter(given["expression"])
-    inputs = find_captures(names)
     schema, codec, force, rotate = schema_json(options.schema), given["codec"], given["force"], given["rotate"]
 
     def container(out: Any) -> ContainerWriter:
         return ContainerWriter(out, schema, codec)
 
+    inputs = find_captures(names)
     progress = None if given["quiet"] or not sys.stderr.isatty() else Progress("events")
     total, status = Stats(), EXIT_OK
+    lost: dict[str, int] = {}
     began = time.perf_counter()
     directory = write if write and (write.endswith("/") or os.path.isdir(write)) else None
     if directory:
         _make_directory(directory)
-    if directory and not socket and not rotate and (len(inputs) > 1 or inputs != names):
+    if names and directory and not socket and not rotate and (len(inputs) > 1 or inputs != names):
         targets = [os.path.join(directory, trace_name(path)) for path in inputs]
         check_distinct(inputs, targets)
         for target in targets:
@@ -243,12 +301,89 @@ def main(context: click.Context, /, **given: Any) -> int:
             raise UsageError("--jobs needs a trace for each input: -w DIR/ without -G and -u")
         if write and write != STDIN and not directory and not rotate:
             newfile.check(write, force, inputs)
-        total = port(inputs, _output(write, socket, directory, rotate, container, force), options, progress)
+        output = _output(write, socket, directory, rotate, container, force)
+        if names:
+            total = port(inputs, output, options, progress)
+        else:
+            with _live(given, command) as session:
+                total = port([session.source], output, options, progress)
+                lost, status = session.statistics, session.status or EXIT_OK
     total.seconds = time.perf_counter() - began
     if progress:
         progress.clear()
-    _report(total, given)
+    _report(total, lost, given)
     return status or (EXIT_DAMAGED if total.damaged else EXIT_OK)
+
+
+def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextManager[Session]:
+    """The capture of the running system that the options ask for."""
+    from sftools.engine.engine_cy import data_events, events_of_use
+    from sftools.live.containers import CRI_SOCKETS
+    from sftools.live.loader import ProbeOptions
+    from sftools.live.session import SessionOptions, capture_session
+
+    if command and given["pids"]:
+        raise UsageError("a command or --pid: what is traced is one or the other")
+    events = None if given["raw"] and not given["drop_mode"] else events_of_use()
+    if events and given["mode"] == CONSUME:
+        events -= data_events()
+    probe = ProbeOptions(
+        snaplen=given["snaplen"],
+        buffer=given["buffer"],
+        pids=frozenset(given["pids"]),
+        comms=frozenset(os.fsencode(name)[:15] for name in given["comms"]),
+        cgroups=frozenset(Path(path).absolute() for path in given["cgroups"]),
+        events=events,
+        sampled=data_events(),
+        sampling_ratio=given["sampling_ratio"],
+    )
+    return capture_session(
+        SessionOptions(
+            probe,
+            command or (),
+            duration=given["duration"] or 0,
+            cri_sockets=(given["cri_path"],) if given["cri_path"] else CRI_SOCKETS,
+            timeout_ms=given["cri_timeout"],
+        )
+    )
+
+
+def _record(given: dict[str, Any], command: list[str] | None, write: str | None, socket: str | None) -> int:
+    """--raw: the capture as it comes, into one file."""
+    if given["read"] or given["inputs"]:
+        raise UsageError("--raw records the running system: without -r")
+    for name, option in (("rotate", "-G"), ("expression", "-f"), ("containers", "-c")):
+        if given[name]:
+            raise UsageError(f"{option} is for traces, not for --raw")
+    if socket or not write or write.endswith("/") or os.path.isdir(write):
+        raise UsageError("--raw records into one file: -w FILE, or -w - for standard output")
+    if write == STDIN and sys.stdout.isatty():
+        raise UsageError("standard output is a terminal: redirect it, or name a file with -w")
+    file = None if write == STDIN else newfile.NewFile(write, given["force"])
+    progress = None if given["quiet"] or not sys.stderr.isatty() else Progress("events")
+    if file:
+        file.open()
+    try:
+        with _live(given, command) as session:
+            room = memoryview(bytearray(_ROOM))
+            while n := session.source.readinto(room):
+                if file:
+                    file.write(room[:n])
+                else:
+                    newfile.write_all(1, room[:n], "stdout")
+                if progress:
+                    progress(session.source.name, session.source.consumed, None, session.events)
+            counts, status = session.statistics, session.status or EXIT_OK
+        if file:
+            file.commit()
+    except BaseException:
+        if file:
+            file.abandon()
+        raise
+    if progress:
+        progress.clear()
+    _report_live(counts, given)
+    return status
 
 
 def _fixed(path: str, second: int) -> str:
@@ -288,18 +423,35 @@ def _make_directory(directory: str) -> None:
         raise UsageError(f"{directory}: cannot be made: {error.strerror}") from None
 
 
-def _on_command_line(context: click.Context, letter: str) -> bool:
-    for parameter in context.command.params:
-        if f"-{letter}" in parameter.opts and parameter.name:
-            return context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
-    return False
+def _on_command_line(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _option(context: click.Context, name: str) -> str:
+    return next(parameter.opts[0] for parameter in context.command.params if parameter.name == name)
 
 
 def _say(line: str) -> None:
     say(NAME, line)
 
 
-def _report(stats: Stats, given: dict[str, Any]) -> None:
+def _report_live(counts: dict[str, int], given: dict[str, Any]) -> None:
+    """What a live capture lost, and with --stats all that it counted."""
+    if lost := counts["ring_full"] + counts["too_large"] + counts["missed"]:
+        _say(f"{lost} events lost ({counts['ring_full']} because the buffer was full: --buffer makes it larger)")
+    if counts["compat"] and not given["quiet"]:
+        _say(f"{counts['compat']} system calls of 32-bit programs were not recorded")
+    if given["stats"] or given["debug"]:
+        click.echo(
+            _columns((f"live: {name.replace('_', ' ')}", f"{count:,}") for name, count in counts.items()),
+            nl=False,
+            err=True,
+        )
+
+
+def _report(stats: Stats, live: dict[str, int], given: dict[str, Any]) -> None:
+    if live:
+        _report_live(live, given)
     for line in stats.damage[:_SHOWN]:
         _say(line)
     if stats.damaged:
@@ -333,6 +485,10 @@ def _table(stats: Stats, debug: bool) -> str:
     ]
     if debug:
         rows += [(f"table: {name}", f"{count:,}") for name, count in stats.tables.items()]
+    return _columns(rows)
+
+
+def _columns(rows: Iterable[tuple[str, str]]) -> str:
     return "".join(f"{name:<26}{value:>15}\n" for name, value in rows)
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sftools.fields import Field
     from sftools.inputs import Input
     from sftools.reader import Row
+    from sftools.render import Writer
 
 NAME = "sysprint"
 STDOUT = "-"
@@ -139,13 +140,13 @@ def _print(given: dict[str, Any]) -> int:
 
 
 def _fields(given: dict[str, Any]) -> list[Field]:
-    from sftools.fields import DEFAULT_FIELDS, FIELDS, K8S_EVENT_FIELDS, TABLE_FIELDS, choose, variants
+    from sftools.fields import DEFAULT_FIELDS, K8S_EVENT_FIELDS, TABLE_FIELDS, choose, variants
 
     default: Sequence[str] = DEFAULT_FIELDS
     if given["form"] == "str" and not given["allfields"]:
         default = K8S_EVENT_FIELDS if given["k8sevents"] else TABLE_FIELDS + (("pod.name",) if given["k8s"] else ())
-    chosen = choose("" if given["allfields"] else given["fields"], default)
-    return variants([FIELDS[name] for name in chosen], time=given["times"], open_flags=given["open_flags"])
+    names = given["fields"].split(",") if given["fields"] and not given["allfields"] else None
+    return variants(choose(names, default), time=given["times"], open_flags=given["open_flags"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,22 +159,12 @@ def _order(name: str | None) -> _Order | None:
     """What --sort says."""
     if name is None:
         return None
-    from sftools.fields import FIELDS, FieldType, choose
-    from sftools.reader.sorting import by_address, comparable
+    from sftools.fields import choose, sort_key
 
-    chosen = choose(name.removeprefix("-"), ())
+    chosen = choose(name.removeprefix("-").split(","), ())
     if len(chosen) != 1:
         raise UsageError("--sort takes one field")
-    each = FIELDS[chosen[0]]
-    get, slot = each.get, each.slot
-
-    def key(row: Row) -> Any:
-        if slot >= 0 and each.type in (FieldType.NUMBER, FieldType.TIME):
-            return row.number(slot)
-        value = get(row)
-        return by_address(value) if each.type is FieldType.ADDRESS else comparable(value)
-
-    return _Order(key, name.startswith("-"))
+    return _Order(sort_key(chosen[0]), name.startswith("-"))
 
 
 def _predicate(expression: str, paths: Sequence[str]) -> Callable[[Row], bool] | None:
@@ -184,10 +175,7 @@ def _predicate(expression: str, paths: Sequence[str]) -> Callable[[Row], bool] |
         return None
     from sftools.sfql import Definitions, compile_query
 
-    definitions = Definitions()
-    for path in paths:
-        definitions.load(path)
-    return compile_query(expression, definitions)
+    return compile_query(expression, Definitions.of(paths))
 
 
 # -- reading
@@ -293,14 +281,6 @@ def _chosen(rows: Iterator[Row], given: dict[str, Any], order: _Order | None, fi
 
 
 # -- writing
-
-
-class Writer(Protocol):
-    """What the modules of sftools.render make: writes rows to a binary file."""
-
-    def row(self, row: Row, /) -> object: ...
-
-    def close(self) -> object: ...
 
 
 def _write(rows: Iterator[Row], reading: _Reading, given: dict[str, Any], fields: Sequence[Field]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from sftools.errors import SftoolsError
 from sftools.fields import DEFAULT_FIELDS, FIELDS
 from sftools.reader import Row, read_rows, sorting
-from sftools.reader.sorting import by_address, comparable, sorted_rows
+from sftools.reader.sorting import sorted_rows
 from sftools.source import open_source
 
 TRACES = Path(__file__).parents[1] / "fixtures" / "traces"
@@ -87,19 +86,3 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sorting.tempfile, "TemporaryFile", full)
     with pytest.raises(OSError, match="No space left"):
         list(sorted_rows(rows("webshell"), printed))
-
-
-def test_addresses_are_ordered_by_their_numbers() -> None:
-    addresses = ["10.0.0.9", "10.0.0.10", "192.0.2.1", "2001:db8::2", "2001:db8::10"]
-    shuffled: list[str | None] = [*addresses]
-    random.Random(1).shuffle(shuffled)
-    assert sorted(shuffled, key=by_address) == addresses
-    assert by_address(None) is None
-    assert by_address("no address") < by_address("0.0.0.0")
-
-
-def test_lists_have_an_order() -> None:
-    assert comparable([{"a": 1}, 2]) == ["{'a': 1}", "2"]
-    assert comparable(("b",)) > comparable(("a", "c"))
-    assert comparable(None) is None
-    assert comparable(5) == 5

@@ -64,7 +64,7 @@ def fields_of(trace: str, kind: str) -> list[Field]:
     names = DEFAULT_FIELDS
     if kind.startswith("c."):
         arguments = json.loads((PRINTED / "ARGUMENTS.json").read_text())[f"{trace}.{kind}"].split()
-        names = choose(arguments[arguments.index("-c") + 1], ())
+        names = [field.name for field in choose(arguments[arguments.index("-c") + 1].split(","), ())]
     return [FIELDS[name] for name in names]
 
 

@@ -369,6 +369,7 @@ def test_no_records_are_an_empty_document() -> None:
     ("arguments", "message"),
     [
         ([], "no PATH given"),
+        (["-c", " ,", "x"], "an empty list of fields"),
         (["-o", "xml", "x"], "'xml' is not one of"),
         (["-n", "0", "x"], "0 is not in the range"),
         (["--k8", "x"], "Option --k8 is ambiguous: --k8s, --k8sevents."),

@@ -1,4 +1,4 @@
-"""sftools.reader: what a trace holds comes out, typed or as rows, and no bytes do harm."""
+"""sftools.reader.records: what a trace holds comes out, typed or as rows, and no bytes do harm."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import functools
 import io
 import json
 import lzma
-import sys
 import tracemalloc
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,9 @@ from hypothesis import strategies as st
 
 from sftools import limits
 from sftools.avro.container import byte_string, header, long
-from sftools.avro.decoder_cy import RecordCursor
-from sftools.avro.plan import DecodeError, Plan, Record
+from sftools.avro.plan import Record
 from sftools.avro.slots import SLOTS
-from sftools.errors import InputError, SftoolsError
+from sftools.errors import InputError
 from sftools.reader import Row, read_rows, read_trace
 from sftools.schema import opflags, versions
 from sftools.schema.sysflow import (
@@ -221,67 +218,6 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
             next(read_trace(path))
 
 
-# -- hostile schemas
-
-
-def with_branch(*branches: Any) -> str:
-    return json.dumps(
-        {"type": "record", "name": "sysflow.SysFlow", "fields": [{"name": "rec", "type": list(branches)}]}
-    )
-
-
-def record(name: str, *types: Any) -> dict[str, Any]:
-    return {"type": "record", "name": name, "fields": [{"name": f"f{i}", "type": t} for i, t in enumerate(types)]}
-
-
-def chain(length: int) -> list[Any]:
-    """Records of which each holds the one before `times` over."""
-    return [record("sysflow.R0", "int"), *(record(f"sysflow.R{i}", f"sysflow.R{i - 1}") for i in range(1, length))]
-
-
-def version(kind: str) -> dict[str, Any]:
-    return {"type": "record", "name": "sysflow.entity.SFHeader", "fields": [{"name": "version", "type": kind}]}
-
-
-HARMFUL = {
-    "recursive": with_branch(record("sysflow.entity.SFHeader", "sysflow.entity.SFHeader")),
-    "recursive through an array": with_branch(
-        record("sysflow.entity.SFHeader", {"type": "array", "items": "sysflow.entity.SFHeader"})
-    ),
-    "names that lead deep": with_branch(*chain(60), record("sysflow.X", *chain(60)[-1:]), *chain(2000)[60:]),
-    "deep as it stands": with_branch("[" * 5000),
-    "unfolds to 2**40 values": with_branch(
-        record("sysflow.R0", "int"), *(record(f"sysflow.R{i}", *[f"sysflow.R{i - 1}"] * 2) for i in range(1, 40))
-    ),
-    "endless array of nothing": with_branch(record("sysflow.entity.SFHeader", {"type": "array", "items": "null"})),
-    "record without fields": with_branch(record("sysflow.entity.SFHeader")),
-    "fixed of no bytes": with_branch(record("sysflow.entity.SFHeader", {"type": "fixed", "name": "F", "size": 0})),
-    "fixed of a terabyte": with_branch(record("sysflow.A", {"type": "fixed", "name": "F", "size": 1 << 40})),
-    "enum without symbols": with_branch(record("sysflow.A", {"type": "enum", "name": "E", "symbols": []})),
-    "another type": with_branch(version("string")),
-    "another record": with_branch(record("sysflow.entity.Pet", "int")),
-    "a name of two lines": with_branch(record("sysflow.entity.SFHeader", "a\nb")),
-    "no process": with_branch(record("sysflow.event.ProcessEvent", "long")),
-    "a branch that is no record": with_branch("int"),
-    "a name twice": with_branch(version("long"), version("long")),
-    "no union": json.dumps(record("sysflow.SysFlow", "int")),
-}
-
-
-@pytest.mark.parametrize("schema", HARMFUL.values(), ids=HARMFUL.keys())
-def test_a_harmful_schema_is_refused(schema: str, tmp_path: Path) -> None:
-    with pytest.raises(SftoolsError, match="schema"):
-        Plan(schema)
-    got, error = read(container_file(schema, [(1, bytes(100))]), tmp_path)
-    assert got == []
-    assert error.isprintable()
-
-
-def test_a_json_too_deep_to_parse_is_refused() -> None:
-    with pytest.raises(SftoolsError):
-        Plan("[" * 200_000)
-
-
 # -- hostile blocks
 
 
@@ -322,65 +258,6 @@ def test_lengths_that_lie(tmp_path: Path) -> None:
         assert "claims" in error
 
 
-def test_a_record_that_is_too_large() -> None:
-    small = SFHeader(6, "h" * 60, "", "")
-    large = SFHeader(6, "h" * 300, "", "")
-    data = datum(small) * 10 + datum(large) + datum(small)
-
-    def records(largest: int) -> Iterator[Record]:
-        cursor = RecordCursor(Plan(versions.schema_json(6), largest))
-        cursor.load(data, 12)
-        while cursor.advance():
-            yield cursor.typed()
-
-    got: list[Record] = []
-    with pytest.raises(DecodeError, match="more than 200 bytes"):
-        got.extend(records(200))
-    assert got == [small] * 10
-    assert len(list(records(400))) == 12
-    assert len(list(records(sys.maxsize))) == 12
-
-
-def test_an_array_may_tell_its_size_in_bytes() -> None:
-    """Avro allows a negative count, then the bytes of the items: so readers can pass over them."""
-    plain = datum(process_event(CURL, opflags.OP_SETUID))
-    with_args = ProcessEvent(CURL, 10, 101, opflags.OP_SETUID, ["1000", "x"], 0)
-    items = byte_string(b"1000") + byte_string(b"x")
-    sized = datum(with_args).replace(long(2) + items, long(-2) + long(len(items)) + items)
-    assert sized != datum(with_args)
-    cursor = RecordCursor(Plan(versions.schema_json(6)))
-    cursor.load(plain + sized, 2)
-    assert cursor.advance()
-    assert cursor.advance()
-    assert cursor.typed() == with_args
-    assert not cursor.advance()
-
-
-def test_a_field_with_a_slot_is_read_in_place() -> None:
-    cursor = RecordCursor(Plan(versions.schema_json(6)))
-    flow = RECORDS[11]
-    assert isinstance(flow, NetworkFlow)
-    cursor.load(datum(flow) + datum(RECORDS[8]), 2)
-    assert cursor.number(SLOTS["ts"]) is None
-    assert cursor.advance()
-    for name in ("ts", "tid", "opFlags", "endTs", "sport", "dport", "proto", "fd", "numRRecvBytes"):
-        assert cursor.number(SLOTS[name]) == getattr(flow, name)
-    assert (cursor.span(SLOTS["sip6"]), cursor.span(SLOTS["dip6"])) == (flow.sip6, flow.dip6)
-    assert cursor.number(SLOTS["ret"]) is None
-    kept = cursor.copy()
-    assert cursor.advance()
-    assert (cursor.span(SLOTS["fileOID"]), cursor.span(SLOTS["dip6"])) == (b"a" * 20, None)
-    assert (kept.span(SLOTS["dip6"]), kept.typed()) == (flow.dip6, flow)
-    assert not cursor.advance()
-    assert cursor.number(SLOTS["ts"]) is None
-    for wrong in (-1, 64, SLOTS["fileOID"]):
-        with pytest.raises(IndexError):
-            cursor.number(wrong)
-    for wrong in (-1, 64, SLOTS["ts"]):
-        with pytest.raises(IndexError):
-            cursor.span(wrong)
-
-
 TRACE = trace(RECORDS, in_block=4)
 
 
@@ -394,6 +271,18 @@ def test_any_bytes_give_records_or_one_line(tmp_path_factory: pytest.TempPathFac
     assert "\n" not in error
     rows, _ = read_as_rows(bytes(data), tmp_path_factory.getbasetemp())
     assert [row.record for row in rows] == [item for item in typed if isinstance(item, ACTIVITIES)][: len(rows)]
+
+
+def test_a_zstandard_block_may_tell_its_size_or_not(tmp_path: Path) -> None:
+    data = datum(RECORDS[0])
+    told = zstandard.ZstdCompressor().compress(data)
+    assert zstandard.frame_content_size(told) == len(data)
+    untold = zstandard.ZstdCompressor(write_content_size=False).compress(data)
+    lies = told.replace(bytes([len(data)]), bytes([len(data) - 1]), 1)
+    schema = versions.schema_json(6)
+    for block in (told, untold):
+        assert read(container_file(schema, [(1, block)], "zstandard"), tmp_path) == (RECORDS[:1], "")
+    assert "damaged block" in read(container_file(schema, [(1, lies)], "zstandard"), tmp_path)[1]
 
 
 # -- behind damage

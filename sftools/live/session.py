@@ -1,0 +1,220 @@
+"""A live capture from begin to end: the kernel's events, what runtimes say of containers, a command to trace.
+
+It is a source of capture bytes, as a file is. It ends by stop() (signals), after a time, or with the traced command.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any, NoReturn
+
+from sftools.live.capture import Capture
+from sftools.live.containers import CRI_SOCKETS, ContainerLookup
+from sftools.live.loader import ProbeOptions
+from sftools.scap import tables
+from sftools.scap.writer import ScapWriter
+from sftools.source import Source
+
+NAME = "live"
+# While nothing happens, an event without meaning lets the conversion's clock go on.
+_TICK_SECONDS = 1.0
+# Older than what may still come out of the ring.
+_TICK_AGE_NS = 5_000_000
+# What a shell says of a command that is not there, or cannot be run.
+_NOT_FOUND, _NOT_RUNNABLE = 127, 126
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """probe: what the kernel records. command: traced with its descendants, and nothing else; the capture ends with it.
+
+    duration: seconds after which it ends; 0: never. cri_sockets, timeout_ms: of container runtimes, and how long one
+    may take to answer. names: whether they are asked at all.
+    """
+
+    probe: ProbeOptions = field(default_factory=ProbeOptions)
+    command: Sequence[str] = ()
+    duration: float = 0
+    cri_sockets: Sequence[str] = CRI_SOCKETS
+    timeout_ms: int = 1000
+    names: bool = True
+
+
+class Session:
+    """A running capture. source: its bytes. status: of the command, as a shell has it, once it has ended."""
+
+    def __init__(self, capture: Capture, command: _Command | None) -> None:
+        self.source = Source(_Bytes(capture), NAME, b"", None)
+        self._capture = capture
+        self._command = command
+
+    @property
+    def status(self) -> int | None:
+        return self._command.status if self._command else None
+
+    @property
+    def statistics(self) -> dict[str, int]:
+        """Capture.statistics."""
+        return self._capture.statistics
+
+    @property
+    def events(self) -> int:
+        """Taken so far."""
+        return self._capture.events
+
+    def stop(self) -> None:
+        """End: what happened until now is still read."""
+        self._capture.stop()
+
+
+@contextmanager
+def capture_session(options: SessionOptions) -> Iterator[Session]:
+    """Attaches, starts the command, and detaches at the end.
+
+    SIGINT and SIGTERM stop the session; where there is a command they are for that (a terminal sends it SIGINT by
+    itself), and the session goes on until it ends. A second one is left to whoever handled them before. For the main
+    thread. Raises CaptureError.
+    """
+    with ExitStack() as stack:
+        # First, while there is one thread: a process is forked.
+        command = _Command(options.command) if options.command else None
+        if command:
+            stack.callback(command.abandon)
+        probe = options.probe if command is None else replace(options.probe, pids=frozenset({command.pid}), follow=True)
+        ticker = _Ticker()
+        lookups: list[ContainerLookup] = []
+        capture = stack.enter_context(
+            Capture(probe, on_cgroups=lambda cgroups: lookups[0].want(cgroups) if lookups else None, on_idle=ticker)
+        )
+        ticker.capture = capture
+        if options.names:
+            lookup = ContainerLookup(capture.inject, cri=options.cri_sockets, timeout_ms=options.timeout_ms)
+            lookups.append(lookup)
+            stack.callback(lookup.close)
+        session = Session(capture, command)
+        stack.enter_context(_stopped_by_signals(session.stop, command))
+        if options.duration:
+            timer = threading.Timer(options.duration, session.stop)
+            timer.daemon = True
+            timer.start()
+            stack.callback(timer.cancel)
+        if command:
+            command.begin()
+        yield session
+
+
+class _Bytes:
+    """A capture's bytes for a Source, whose end is not the capture's: its statistics are wanted after that."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.read = capture.read
+        self.readinto = capture.readinto
+
+    def close(self) -> None:
+        """Nothing: the session closes the capture."""
+
+
+class _Ticker:
+    """Called while nothing happens: once a second an event goes out that only tells the time."""
+
+    def __init__(self) -> None:
+        self.capture: Capture | None = None
+        self._last = 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if self.capture is not None and now >= self._last + _TICK_SECONDS:
+            self._last = now
+            block = io.BytesIO()
+            ScapWriter(block).event(self.capture.now() - _TICK_AGE_NS, -1, tables.PPME_SCAPEVENT_E, (0, 0))
+            self.capture.inject(block.getvalue())
+
+
+class _Command:
+    """A process that waits to become the command until begin()."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.status: int | None = None
+        self._arguments = list(arguments)
+        reading, self._go = os.pipe2(os.O_CLOEXEC)
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._become(reading)
+        os.close(reading)
+
+    def _become(self, reading: int) -> NoReturn:
+        try:
+            os.close(self._go)
+            if not os.read(reading, 1):
+                os._exit(0)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
+                signal.signal(number, signal.SIG_DFL)
+            os.execvp(self._arguments[0], self._arguments)
+        except OSError as error:
+            os.write(2, f"sysporter: {self._arguments[0]}: {error.strerror}\n".encode("utf-8", "surrogateescape"))
+            os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUNNABLE)
+        finally:
+            os._exit(_NOT_RUNNABLE)
+
+    def begin(self) -> None:
+        os.write(self._go, b"\0")
+        os.close(self._go)
+        self._go = -1
+
+    def ended(self) -> bool:
+        """Whether it has ended; then its status is there."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self.status = 128 - code if code < 0 else code
+        return self.status is not None
+
+    def abandon(self) -> None:
+        """Where the capture failed before begin(): it becomes nothing."""
+        if self._go >= 0:
+            os.close(self._go)
+            self._go = -1
+            os.waitpid(self.pid, 0)
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None], command: _Command | None) -> Iterator[None]:
+    before: dict[int, Any] = {}
+
+    def again(number: int, frame: FrameType | None) -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        stop()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if command is None:
+            again(number, frame)
+            return
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, again)
+        if number == signal.SIGTERM and not command.ended():
+            os.kill(command.pid, number)
+
+    def child(number: int, frame: FrameType | None) -> None:
+        if command is not None and command.ended():
+            stop()
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as under nohup
+            before[each] = signal.signal(each, end)
+    if command is not None:
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, child)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
