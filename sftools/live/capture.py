@@ -32,7 +32,7 @@ class Capture:
     """The running system as a source of capture bytes: has readinto(), so an EventCursor reads it as it reads a file.
 
     on_cgroups: called with the cgroups of each listed thread, and of each that begins or
-    runs another program. on_idle: called whenever nothing came for a while; from there
+    runs another program. on_listed: called when /proc has been read. on_idle: called whenever nothing came for a while; from there
     stop() may be called.
 
     A context manager. readinto() blocks until bytes are there and returns 0 only after stop(), when all that happened
@@ -46,9 +46,11 @@ class Capture:
         root: Path = procfs.PROC,
         on_cgroups: Callable[[bytes], None] | None = None,
         on_idle: Callable[[], None] | None = None,
+        on_listed: Callable[[], None] | None = None,
     ) -> None:
         self._on_cgroups = on_cgroups
         self.on_idle = on_idle
+        self._on_listed = on_listed
         self.probe = Probe(options)
         self._stopped_at = 0
         self._ready: deque[bytes] = deque()
@@ -177,6 +179,8 @@ class Capture:
         self._backlog = deque(kept for batch in self._backlog if (kept := admitted(batch, known)))
         self._known = known
         self._listed = None
+        if self._on_listed is not None:
+            self._on_listed()
         return False
 
     def _last_marks(self) -> bool:

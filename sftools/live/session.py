@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, NoReturn
 
+from sftools.errors import UsageError
 from sftools.live.capture import Capture
 from sftools.live.containers import CRI_SOCKETS, ContainerLookup
 from sftools.live.loader import ProbeOptions
@@ -28,8 +30,8 @@ NAME = "live"
 _TICK_SECONDS = 1.0
 # Older than what may still come out of the ring.
 _TICK_AGE_NS = 5_000_000
-# What a shell says of a command that is not there, or cannot be run.
-_NOT_FOUND, _NOT_RUNNABLE = 127, 126
+# The status that a shell gives a command that cannot be run.
+_NOT_RUNNABLE = 126
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,12 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
         ticker = _Ticker()
         lookups: list[ContainerLookup] = []
         capture = stack.enter_context(
-            Capture(probe, on_cgroups=lambda cgroups: lookups[0].want(cgroups) if lookups else None, on_idle=ticker)
+            Capture(
+                probe,
+                on_cgroups=lambda cgroups: lookups[0].want(cgroups) if lookups else None,
+                on_idle=ticker,
+                on_listed=command.begin if command else None,  # the lists have it as it is before it begins
+            )
         )
         ticker.capture = capture
         if options.names:
@@ -106,8 +113,6 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
             timer.daemon = True
             timer.start()
             stack.callback(timer.cancel)
-        if command:
-            command.begin()
         yield session
 
 
@@ -139,11 +144,14 @@ class _Ticker:
 
 
 class _Command:
-    """A process that waits to become the command until begin()."""
+    """A process that waits to become the command until begin(). Raises UsageError where there is no such command."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.status: int | None = None
-        self._arguments = list(arguments)
+        program = shutil.which(arguments[0])
+        if program is None:
+            raise UsageError(f"{arguments[0]}: no such command")
+        self._program, self._arguments = program, list(arguments)
         reading, self._go = os.pipe2(os.O_CLOEXEC)
         self.pid = os.fork()
         if self.pid == 0:
@@ -157,10 +165,9 @@ class _Command:
                 os._exit(0)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
-            os.execvp(self._arguments[0], self._arguments)
+            os.execv(self._program, self._arguments)
         except OSError as error:
-            os.write(2, f"sysporter: {self._arguments[0]}: {error.strerror}\n".encode("utf-8", "surrogateescape"))
-            os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUNNABLE)
+            os.write(2, os.fsencode(f"{self._program}: {error.strerror}\n"))
         finally:
             os._exit(_NOT_RUNNABLE)
 
