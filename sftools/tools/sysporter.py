@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from sftools.live.session import Session
 
 NAME = "sysporter"
-# Of the existing collector's drivers there is the one that needs no module and no headers.
-_DRIVERS = ("ebpf-core",)
+# The existing collector's drivers; there is only the first, which needs no module and no headers.
+_DRIVERS = ("ebpf-core", "ebpf", "kmod")
 # Options of live capture only.
 _LIVE = (
     "raw", "pids", "comms", "cgroups", "duration", "snaplen", "buffer", "driver", "cri_path", "cri_timeout",
@@ -322,6 +322,8 @@ def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextMa
     from sftools.live.loader import ProbeOptions
     from sftools.live.session import SessionOptions, capture_session
 
+    if given["driver"] != _DRIVERS[0]:
+        raise UsageError(f"-k {given['driver']}: there is only {_DRIVERS[0]}, which needs no driver to be built")
     if command and given["pids"]:
         raise UsageError("a command or --pid: what is traced is one or the other")
     events = None if given["raw"] and not given["drop_mode"] else events_of_use()

@@ -21,7 +21,9 @@ from click.testing import CliRunner
 
 import sftools
 from sftools import __version__
+from sftools.errors import CaptureError
 from sftools.newfile import is_temporary
+from sftools.scap import tables
 from sftools.scap.scenario import build
 from sftools.tools.sysporter import main
 
@@ -279,22 +281,73 @@ def test_directory_gets_a_file_named_by_time():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-k", "ebpf"], ["-p", "/run/cri.sock"], ["-t", "30"], ["-s", "8"]], ids=lambda given: given[0]
+    "arguments",
+    [["-k", "ebpf"], ["-p", "/run/cri.sock"], ["-t", "30"], ["-s", "8"], ["--drop-mode"], ["--pid", "1"]],
+    ids=lambda given: given[0],
 )
 def test_live_options_are_accepted_with_a_message(arguments):
     said = run("-r", "x.scap", "-w", "x.sf", *arguments)
-    assert said == f"sysporter: {arguments[0]}: for live capture, which does not exist yet; without effect on -r\n"
+    assert said == f"sysporter: {arguments[0]}: for live capture, without effect on -r\n"
     assert records()
 
 
 def test_what_has_no_effect_says_nothing():
     variables = {"ENABLE_DROP_MODE": "1", "SAMPLING_RATIO": "4"}
-    assert run("-r", "x.scap", "-w", "x.sf", "-l", "log4cxx.properties", "--drop-mode", **variables) == ""
+    assert run("-r", "x.scap", "-w", "x.sf", "-l", "log4cxx.properties", **variables) == ""
 
 
-def test_without_input():
-    said = run("-w", "x.sf", status=2)
-    assert said == "sysporter: no input: name a capture with -r; live capture does not exist yet\n"
+@pytest.fixture
+def refused(monkeypatch):
+    """A host that cannot be captured; what the session would have been."""
+    asked = []
+
+    def refuse(options):
+        asked.append(options)
+        raise CaptureError("this host cannot be captured")
+
+    monkeypatch.setattr("sftools.live.session.capture_session", refuse)
+    return asked
+
+
+def test_without_input_it_is_live(refused):
+    assert run("-w", "x.sf", status=1) == "sysporter: this host cannot be captured\n"
+    assert run("--raw", "-w", "x.scap2", status=1) == "sysporter: this host cannot be captured\n"
+    assert not [name for name in os.listdir() if name != "x.scap"]
+    trace, raw = refused
+    assert trace.probe.events is not None
+    assert raw.probe.events is None
+
+
+def test_live_options(refused):
+    arguments = ["--pid", "7", "--comm", "nginx", "--snaplen", "0", "--buffer", "64K", "-p", "/run/x.sock", "-t", "5"]
+    run("-w", "x.sf", *arguments, "-m", "consume", "-s", "4", "--duration", "0.5", status=1)
+    (asked,) = refused
+    assert asked.probe.pids == {7}
+    assert asked.probe.comms == {b"nginx"}
+    assert (asked.probe.snaplen, asked.probe.buffer, asked.probe.sampling_ratio) == (0, 65536, 4)
+    assert tables.PPME_SYSCALL_READ_X not in asked.probe.events
+    assert tables.PPME_SYSCALL_CLOSE_X in asked.probe.events
+    assert (asked.cri_sockets, asked.timeout_ms, asked.duration) == (("/run/x.sock",), 5, 0.5)
+    run("-w", "y.sf", "--", "make", "-j", "test", status=1)
+    assert refused[1].command == ["make", "-j", "test"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["-r", "x.scap", "-w", "x.sf", "--", "true"], "a command is traced live"),
+        (["-w", "x.sf", "--pid", "1", "--", "true"], "a command or --pid"),
+        (["-w", "x.sf", "-k", "kmod"], "there is only ebpf-core"),
+        (["--raw", "-w", "d/"], "--raw records into one file"),
+        (["--raw", "-r", "x.scap", "-w", "y"], "--raw records the running system"),
+        (["--raw", "-w", "y", "-G", "5"], "-G is for traces"),
+        (["--raw", "-w", "y", "-f", "evt.type = open"], "-f is for traces"),
+        (["-w", "x.sf", "--buffer", "many"], "is no size"),
+    ],
+)
+def test_live_options_that_do_not_go_together(refused, arguments, why):
+    assert why in run(*arguments, status=2)
+    assert not refused
 
 
 def test_without_output():
