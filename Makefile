@@ -1,19 +1,21 @@
 # `make` lists the commands. VENV=dir and PYTHON=python3.x choose another virtual environment and interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help needs setup demo test test-compiled pure test-pure lint codegen fixtures bench asan fuzz clean
+.PHONY: help needs setup demo s3-servers test test-compiled pure test-pure lint codegen fixtures bench exporter-kills \
+	asan fuzz clean
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CAPTURE := tests/fixtures/webshell.scap
 SECONDS ?= 60
+KILLS ?= 200
 # What sf-codegen makes of which IDL.
 SCHEMAS := -f avsc -f avpr -o sftools/schema $(sort $(wildcard sftools/schema/idl/sysflow_v*.avdl))
 CLASSES := -f python -o sftools/schema sftools/schema/idl/sysflow.avdl
 
 help: ## this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 needs:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -42,10 +44,13 @@ demo: setup ## convert the bundled capture with sysporter and print it with sysp
 	$(BIN)/sysporter -r $(CAPTURE) -w build/demo.sf --force
 	$(BIN)/sysprint -c ts,type,pproc.pid,proc.pid,proc.exe,opflags,res,flow.rbytes,flow.wbytes build/demo.sf
 
+s3-servers: $(VENV)/.ready ## install the S3 servers that tests use: Ceph's gateway (as root) and rclone
+	scripts/s3_servers.sh $(BIN)/python
+
 test: lint test-compiled test-pure ## everything that CI runs
 
 test-compiled: setup
-	SFTOOLS_EXPECT=compiled $(BIN)/python -m pytest --numprocesses auto
+	SFTOOLS_EXPECT=compiled $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 # An installed copy without compiled modules; PYTHONSAFEPATH keeps the checkout, which has them, off sys.path.
 pure: $(VENV)/.ready
@@ -54,7 +59,7 @@ pure: $(VENV)/.ready
 		--no-deps --no-build-isolation --target build/pure .
 
 test-pure: pure ## only the tests, without the compiled modules
-	SFTOOLS_EXPECT=pure PYTHONPATH=build/pure PYTHONSAFEPATH=1 $(BIN)/python -m pytest --numprocesses auto
+	SFTOOLS_EXPECT=pure PYTHONPATH=build/pure PYTHONSAFEPATH=1 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 lint: $(VENV)/.ready ## ruff, mypy, the layer check, and whether generated files are up to date
 	$(BIN)/ruff check
@@ -91,6 +96,10 @@ fuzz: asan pure ## look for crashes and differences for SECONDS=60, in captures,
 	@status=0 running=; for fuzzer in "fuzz.py --target captures" "fuzz.py --target traces" fuzz_plain.py; do \
 		$(BIN)/python scripts/$$fuzzer --seconds $(SECONDS) & running="$$running $$!"; done; \
 	for process in $$running; do wait $$process || status=1; done; exit $$status
+
+exporter-kills: setup ## kill sf-exporter KILLS=200 times at random: to a directory, and to Ceph; look for files lost or sent twice
+	$(BIN)/python scripts/exporter_kills.py --kills $(KILLS)
+	$(BIN)/python scripts/s3_server.py ceph $(BIN)/python scripts/exporter_kills.py --kills $(KILLS)
 
 clean: ## remove what was built, and .venv
 	rm -rf build dist bench-data $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

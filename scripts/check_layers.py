@@ -25,6 +25,7 @@ LAYERS = (
     ("sfql",),
     ("porter", "libsysflow", "render"),
     ("formatter", "traces", "compat"),
+    ("export",),
     ("tools",),
 )
 TOGETHER = (LAYERS[0], LAYERS[7], LAYERS[8])
@@ -40,6 +41,7 @@ THIRD_PARTY = {
     "pyarrow": ("render", "formatter", "traces"),
     "rich": ("tools",),
     "urllib3": ("store",),
+    "watchdog": ("export",),
 }
 
 _CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport\s+(.*)|cimport\s+([\w.]+))")
