@@ -50,7 +50,7 @@ s3-servers: $(VENV)/.ready ## install the S3 servers that tests use: Ceph's gate
 test: lint test-compiled test-pure ## everything that CI runs
 
 test-compiled: setup
-	SFTOOLS_EXPECT=compiled $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	SFTOOLS_EXPECT=compiled $(BIN)/python -m pytest --numprocesses auto
 
 # An installed copy without compiled modules; PYTHONSAFEPATH keeps the checkout, which has them, off sys.path.
 pure: $(VENV)/.ready
@@ -59,7 +59,7 @@ pure: $(VENV)/.ready
 		--no-deps --no-build-isolation --target build/pure .
 
 test-pure: pure ## only the tests, without the compiled modules
-	SFTOOLS_EXPECT=pure PYTHONPATH=build/pure PYTHONSAFEPATH=1 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	SFTOOLS_EXPECT=pure PYTHONPATH=build/pure PYTHONSAFEPATH=1 $(BIN)/python -m pytest --numprocesses auto
 
 lint: $(VENV)/.ready ## ruff, mypy, the layer check, and whether generated files are up to date
 	$(BIN)/ruff check
@@ -84,9 +84,10 @@ fixtures: setup ## write tests/fixtures anew: captures from their scenarios, gol
 	$(BIN)/python scripts/golden.py
 	$(BIN)/python scripts/make_traces.py
 
-bench: setup ## time and memory: of conversions beside gzip -dc, of sysprint beside fastavro
+bench: setup ## time and memory: of conversions beside gzip -dc, of sysprint beside fastavro, of exporting beside boto3
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_sysprint.py
+	$(BIN)/python scripts/bench_exporter.py
 
 asan: $(VENV)/.ready ## compile with address and undefined-behaviour sanitizers, into build/asan
 	SFTOOLS_SANITIZE=1 SFTOOLS_REQUIRE_EXT=1 $(BIN)/python setup.py --quiet \

@@ -43,7 +43,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def ceph_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Ceph's gateway. Its tests are in the group `ceph`, which one process runs: it takes 15 s to start."""
+    """Ceph's gateway; takes 15 s to start, once in each process of tests."""
     yield from _started("ceph", tmp_path_factory.mktemp("ceph"))
 
 
@@ -92,7 +92,7 @@ class Bucket:
         return [each["Key"] for each in answer.get("Uploads", ())]
 
 
-@pytest.fixture(params=["rclone", pytest.param("ceph", marks=pytest.mark.xdist_group("ceph"))])
+@pytest.fixture(params=["rclone", "ceph"])
 def bucket(request: pytest.FixtureRequest) -> Bucket:
     """On each of the servers."""
     pytest.importorskip("boto3")
