@@ -1,19 +1,21 @@
 # `make` lists the commands. VENV=dir and PYTHON=python3.x choose another virtual environment and interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help needs setup demo probe test test-compiled pure test-pure lint codegen fixtures bench asan fuzz clean
+.PHONY: help needs setup demo probe s3-servers test test-compiled pure test-pure lint codegen fixtures bench \
+	exporter-kills asan fuzz clean
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CAPTURE := tests/fixtures/webshell.scap
 SECONDS ?= 60
+KILLS ?= 200
 # What sf-codegen makes of which IDL.
 SCHEMAS := -f avsc -f avpr -o sftools/schema $(sort $(wildcard sftools/schema/idl/sysflow_v*.avdl))
 CLASSES := -f python -o sftools/schema sftools/schema/idl/sysflow.avdl
 
 help: ## this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 needs:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -60,6 +62,9 @@ $(PROBE): $(wildcard capture/*.h) capture/sysflow.bpf.c sftools/scap/tables.py s
 		-I$(PROBE_BUILD) -I/usr/include/$$(uname -m)-linux-gnu -c capture/sysflow.bpf.c -o $@.tmp
 	@mv $@.tmp $@
 
+s3-servers: $(VENV)/.ready ## install the S3 servers that tests use: Ceph's gateway (as root) and rclone
+	scripts/s3_servers.sh $(BIN)/python
+
 test: lint test-compiled test-pure ## everything that CI runs
 
 test-compiled: setup
@@ -97,9 +102,10 @@ fixtures: setup ## write tests/fixtures anew: captures from their scenarios, gol
 	$(BIN)/python scripts/golden.py
 	$(BIN)/python scripts/make_traces.py
 
-bench: setup ## time and memory: of conversions beside gzip -dc, of sysprint beside fastavro
+bench: setup ## time and memory: of conversions beside gzip -dc, of sysprint beside fastavro, of exporting beside boto3
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_sysprint.py
+	$(BIN)/python scripts/bench_exporter.py
 
 asan: $(VENV)/.ready ## compile with address and undefined-behaviour sanitizers, into build/asan
 	SFTOOLS_SANITIZE=1 SFTOOLS_REQUIRE_EXT=1 $(BIN)/python setup.py --quiet \
@@ -109,6 +115,10 @@ fuzz: asan pure ## look for crashes and differences for SECONDS=60, in captures,
 	@status=0 running=; for fuzzer in "fuzz.py --target captures" "fuzz.py --target traces" fuzz_plain.py; do \
 		$(BIN)/python scripts/$$fuzzer --seconds $(SECONDS) & running="$$running $$!"; done; \
 	for process in $$running; do wait $$process || status=1; done; exit $$status
+
+exporter-kills: setup ## kill sf-exporter KILLS=200 times at random: to a directory, and to Ceph; look for files lost or sent twice
+	$(BIN)/python scripts/exporter_kills.py --kills $(KILLS)
+	$(BIN)/python scripts/s3_server.py ceph $(BIN)/python scripts/exporter_kills.py --kills $(KILLS)
 
 clean: ## remove what was built, and .venv
 	rm -rf build dist bench-data $(PROBE) $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ LAYERS = (
     ("sfql", "porter"),
     ("libsysflow", "render"),
     ("formatter", "traces", "compat"),
+    ("export",),
     ("tools",),
 )
 
@@ -39,6 +40,7 @@ THIRD_PARTY = {
     "pyarrow": ("render", "formatter", "traces"),
     "rich": ("tools",),
     "urllib3": ("store",),
+    "watchdog": ("export",),
 }
 
 _CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport\s+(.*)|cimport\s+([\w.]+))")

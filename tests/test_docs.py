@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,8 +61,29 @@ def test_every_module_that_the_map_of_the_reader_names_exists() -> None:
         assert path.with_suffix(".py").is_file() or list((ROOT / "sftools").rglob(f"{path.name}.py")), name
 
 
+def test_the_readme_exports(tmp_path: Path, s3_server: Any) -> None:
+    """As it stands there, but in another directory."""
+    programs = Path(sys.executable).parent
+    if not (programs / "sf-exporter").exists():
+        pytest.skip("sf-exporter is not installed")
+    (tmp_path / ".venv").mkdir()
+    for link, target in ((".venv/bin", programs), ("tests", ROOT / "tests"), ("scripts", ROOT / "scripts")):
+        (tmp_path / link).symlink_to(target)
+    text = (ROOT / "README.md").read_text()
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ") and "build/traces" in line]
+    assert len(lines) == 4
+    done = subprocess.run(
+        ["sh", "-ec", "\n".join(lines)], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "build" / "traces").glob("1*")) == []
+    archived = (tmp_path / "build" / "archive" / "2024" / "05" / "01" / "1714557600.sf").read_bytes()
+    assert archived == (ROOT / "tests" / "fixtures" / "traces" / "webshell.sf").read_bytes()
+    assert "1714557601 -> 2024/05/01/1714557601.sf" in done.stderr
+
+
 def test_every_extra_that_is_named_exists() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     texts = [path.read_text() for folder in ("docs", "sftools") for path in (ROOT / folder).rglob("*.[mp][dy]")]
     named = set(re.findall(r"(?:sftools|\.)\[([a-z0-9]+)\]'", "\n".join([*texts, (ROOT / "README.md").read_text()])))
-    assert {"arrow", "pandas", "s3"} <= named <= set(extras)
+    assert {"arrow", "export", "pandas", "s3"} <= named <= set(extras)

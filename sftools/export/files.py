@@ -1,0 +1,197 @@
+"""Files of a watched directory: opened without following links, compared, hashed, removed when it is safe."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import signal
+import stat
+import zlib
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any, NamedTuple
+
+from sftools.errors import SftoolsError
+
+STATE_NAME = ".sf-exporter"
+"""The directory in a watched one that has its lock and journal."""
+
+_PIECE = 1 << 20
+_COMPRESSION_LEVEL = {"gzip": 6, "zstd": 3}
+SUFFIXES = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+
+
+class Changed(SftoolsError):
+    """A file is not what it was when work on it began."""
+
+
+class Identity(NamedTuple):
+    """What tells that a file is the same and has not been written to. Times in ns."""
+
+    dev: int
+    ino: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Identity:
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+class Removal(Enum):
+    """What became of a file that was to be removed."""
+
+    REMOVED = "removed"
+    CHANGED = "changed"
+    HELD = "held"
+    """Somebody has it open for writing."""
+
+
+@contextlib.contextmanager
+def parent_of(root: int, relative: str) -> Iterator[tuple[int, str]]:
+    """An open directory and a name in it, for a path below the open directory `root`; no link is followed."""
+    *directories, name = relative.split("/")
+    fd = os.dup(root)
+    try:
+        for directory in directories:
+            below = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        yield fd, name
+    finally:
+        os.close(fd)
+
+
+def open_file(root: int, relative: str) -> int:
+    """A regular file for reading, below the open directory `root`. Raises OSError; Changed where it is no file."""
+    with parent_of(root, relative) as (directory, name):
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=directory)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Changed("is no regular file")
+    return fd
+
+
+def being_written(fd: int) -> bool | None:
+    """Whether anybody has the file open for writing, as the kernel knows it; None where it does not tell.
+
+    A read lease is granted only while nobody has (fcntl(2), F_SETLEASE), on local file systems, to the file's owner
+    and to root. Who opens the file for writing meanwhile waits until the lease is given back, which is at once.
+    """
+    try:
+        fcntl.fcntl(fd, 10, signal.SIGURG)  # F_SETSIG: told by a signal that is ignored, not SIGIO, which ends us
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return True if error.errno == errno.EAGAIN else None
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def remove(root: int, relative: str, fd: int, expected: Identity) -> Removal:
+    """Remove a file that is open as `fd`, if it still is what `expected` says and nobody writes to it.
+
+    With a lease, who opens it for writing now waits until it has no name any more. Raises OSError.
+    """
+    leased = False
+    try:
+        fcntl.fcntl(fd, 10, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        leased = True
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            return Removal.HELD
+    try:
+        with parent_of(root, relative) as (directory, name):
+            try:
+                there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            except FileNotFoundError:
+                return Removal.CHANGED
+            if Identity.of(there) != expected or Identity.of(os.fstat(fd)) != expected:
+                return Removal.CHANGED
+            os.unlink(name, dir_fd=directory)
+            return Removal.REMOVED
+    finally:
+        if leased:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+def digest_of_first(fd: int, size: int) -> str:
+    """SHA-256 in hex of a file's first `size` bytes. Raises OSError, Changed where it has fewer."""
+    digest = hashlib.sha256()
+    for piece in _pieces(fd, size):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _pieces(fd: int, size: int) -> Iterator[bytes]:
+    at = 0
+    while at < size:
+        piece = os.pread(fd, min(_PIECE, size - at), at)
+        if not piece:
+            raise Changed("became shorter while it was read")
+        at += len(piece)
+        yield piece
+
+
+class Content:
+    """What is sent for a file's first `size` bytes: parts of `part_size`, as they are or compressed.
+
+    Reads everything once. data: all of it, where it is one part; else parts() reads again. Raises OSError, Changed.
+    """
+
+    def __init__(self, fd: int, size: int, part_size: int, compression: str) -> None:
+        self._fd = fd
+        self.plain_size = size
+        self.part_size = part_size
+        self.compression = compression
+        self.md5s: list[bytes] = []
+        self.size = 0
+        self._plain: Any = hashlib.sha256()
+        stored = hashlib.sha256() if compression != "none" else self._plain
+        self.data = b""
+        for part in self._parts(self._plain):
+            if compression != "none":
+                stored.update(part)
+            self.md5s.append(hashlib.md5(part, usedforsecurity=False).digest())
+            self.size += len(part)
+            self.data = part if len(self.md5s) == 1 else b""
+        if not self.md5s:
+            self.md5s.append(hashlib.md5(b"", usedforsecurity=False).digest())
+        self.sha256: str = stored.hexdigest()
+        self.plain_sha256: str = self._plain.hexdigest()
+
+    def parts(self) -> Iterator[bytes]:
+        """The parts again; Changed where they are not what they were."""
+        for number, part in enumerate(self._parts(None)):
+            if number >= len(self.md5s):
+                raise Changed("became longer while it was read")
+            yield part
+
+    def _parts(self, plain: Any) -> Iterator[bytes]:
+        part_size, buffer = self.part_size, bytearray()
+        for piece in self._stored(plain):
+            buffer += piece
+            while len(buffer) >= part_size:
+                yield bytes(memoryview(buffer)[:part_size])
+                del buffer[:part_size]
+        if buffer:
+            yield bytes(buffer)
+
+    def _stored(self, plain: Any) -> Iterator[bytes]:
+        compressor: Any = None
+        if self.compression == "gzip":
+            compressor = zlib.compressobj(_COMPRESSION_LEVEL["gzip"], zlib.DEFLATED, 31)
+        elif self.compression == "zstd":
+            import zstandard
+
+            compressor = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL["zstd"]).compressobj(size=self.plain_size)
+        for piece in _pieces(self._fd, self.plain_size):
+            if plain is not None:
+                plain.update(piece)
+            yield compressor.compress(piece) if compressor else piece
+        if compressor:
+            yield compressor.flush()

@@ -1,0 +1,203 @@
+"""The exporter: its lanes, the events that wake them, the files that tell how it is, and its end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from sftools.errors import EXIT_DAMAGED, EXIT_OK, OutputError
+from sftools.export.lane import NEARLY_FULL, Lane
+from sftools.export.scan import CONT_UPDATE_RECUR
+from sftools.export.settings import Settings
+from sftools.newfile import NewFile
+
+log = logging.getLogger("sf-exporter")
+
+_REPORT_SECONDS = 5.0
+
+
+class Exporter:
+    """start(), then run(), which returns the exit status. Raises UsageError and SftoolsError."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stop = threading.Event()
+        self.lanes = [Lane(settings, own, self.stop) for own in settings.lanes]
+        self._observer: Any = None
+        self._report_failed = ""
+
+    def start(self) -> None:
+        try:
+            for lane in self.lanes:
+                lane.start()
+        except BaseException:
+            for lane in self.lanes:
+                lane.close()
+            raise
+        if not self.settings.once and not self.settings.dry_run:
+            self._watch()
+
+    def run(self) -> int:
+        """Work until stop is set, with --once until nothing is left. It ends within the timeout, whatever hangs."""
+        threads = [
+            threading.Thread(target=lane.run, name=f"lane {number}", daemon=True)
+            for number, lane in enumerate(self.lanes)
+        ]
+        for thread in threads:
+            thread.start()
+        log.info("started: %s", ", ".join(f"{lane.own.directory} to {lane.store.place}" for lane in self.lanes))
+        reported = 0.0
+        while any(thread.is_alive() for thread in threads) and not self.stop.is_set():
+            self.stop.wait(0.02 if self.settings.once else 0.2)
+            if time.monotonic() - reported >= min(max(self.settings.interval, 0.2), _REPORT_SECONDS):
+                self.report()
+                reported = time.monotonic()
+        end = time.monotonic() + self.settings.timeout
+        for lane in self.lanes:
+            lane.wake.set()
+        for thread in threads:
+            thread.join(max(end - time.monotonic(), 0))
+        self.report()
+        if any(thread.is_alive() for thread in threads):
+            log.warning("ended in the middle of a request; the next start goes on")
+            return self._status()
+        for lane in self.lanes:
+            lane.close()
+        return self._status()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether threads have not ended, which would keep the process from ending."""
+        return any(thread.name.startswith(("lane", "ship")) for thread in threading.enumerate())
+
+    def _status(self) -> int:
+        if self.settings.once and any(lane.status.not_exported for lane in self.lanes):
+            return EXIT_DAMAGED
+        if self.settings.once and self.stop.is_set() and any(lane.status.pending for lane in self.lanes):
+            return EXIT_DAMAGED
+        return EXIT_OK
+
+    # -- events
+
+    def _watch(self) -> None:
+        try:
+            from watchdog.observers import Observer
+        except ImportError:
+            log.info("without watchdog: directories are scanned only")
+            return
+        try:
+            observer = Observer()
+            for lane in self.lanes:
+                observer.schedule(
+                    _handler(lane), os.path.abspath(lane.own.directory), recursive=lane.own.mode == CONT_UPDATE_RECUR
+                )
+            observer.start()
+            self._observer = observer
+        except OSError as error:
+            log.warning("no events of the file system (%s): directories are scanned only", error.strerror)
+
+    # -- how it is
+
+    def report(self) -> None:
+        try:
+            if self.settings.health_file:
+                _replace(self.settings.health_file, json.dumps(self.health(), indent=1).encode() + b"\n")
+            if self.settings.metrics_file:
+                _replace(self.settings.metrics_file, self.metrics().encode())
+            self._report_failed = ""
+        except (OSError, OutputError) as error:
+            if str(error) != self._report_failed:
+                log.error("%s", error)
+            self._report_failed = str(error)
+
+    def health(self) -> dict[str, Any]:
+        """status: ok, or failing where a lane has an error or a disk that is nearly full."""
+        lanes = []
+        for lane in self.lanes:
+            status = lane.status
+            full = status.free < NEARLY_FULL
+            lanes.append(
+                {
+                    "directory": os.fsencode(lane.own.directory).decode(errors="backslashreplace"),
+                    "to": lane.store.place,
+                    "error": status.error,
+                    "disk_nearly_full": full,
+                    "pending": status.pending,
+                    "exported": status.exported,
+                    "dropped": status.dropped,
+                    "last_success": status.last_success or None,
+                    "ok": not status.error and not full,
+                }
+            )
+        return {"status": "ok" if all(each["ok"] for each in lanes) else "failing", "time": time.time(), "lanes": lanes}
+
+    def metrics(self) -> str:
+        """In Prometheus's text format."""
+        rows: list[tuple[str, str, str, list[float]]] = [
+            ("exported_files_total", "counter", "Files exported and removed.", [s.exported for s in self._all()]),
+            ("copies_total", "counter", "Copies made of files that stay.", [s.copies for s in self._all()]),
+            ("exported_bytes_total", "counter", "Bytes of objects written.", [s.exported_bytes for s in self._all()]),
+            ("failures_total", "counter", "Attempts that failed.", [s.failures for s in self._all()]),
+            ("dropped_files_total", "counter", "Files removed that were never sent.", [s.dropped for s in self._all()]),
+            ("scans_total", "counter", "Scans of the directory.", [s.scans for s in self._all()]),
+            ("pending_files", "gauge", "Files to export at the last scan.", [s.pending for s in self._all()]),
+            ("disk_free_ratio", "gauge", "Free part of the directory's disk.", [s.free for s in self._all()]),
+            (
+                "last_success_timestamp_seconds",
+                "gauge",
+                "When a file was exported.",
+                [s.last_success for s in self._all()],
+            ),
+            ("up", "gauge", "1 while the last attempt worked.", [float(not s.error) for s in self._all()]),
+        ]
+        out = []
+        for name, kind, text, values in rows:
+            out += [f"# HELP sf_exporter_{name} {text}", f"# TYPE sf_exporter_{name} {kind}"]
+            for lane, value in zip(self.lanes, values, strict=True):
+                label = os.fsencode(lane.own.directory).decode(errors="replace")
+                label = label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+                out.append(f'sf_exporter_{name}{{dir="{label}"}} {value:.17g}')
+        return "\n".join(out) + "\n"
+
+    def _all(self) -> list[Any]:
+        return [lane.status for lane in self.lanes]
+
+
+def _handler(lane: Lane) -> Any:
+    from watchdog.events import FileSystemEventHandler
+
+    base = os.path.abspath(lane.own.directory)
+
+    class Handler(FileSystemEventHandler):
+        def on_closed(self, event: Any) -> None:
+            self._tell(event.src_path, True)
+
+        def on_created(self, event: Any) -> None:
+            self._tell(event.src_path, False)
+
+        def on_moved(self, event: Any) -> None:
+            self._tell(event.dest_path, False)
+
+        def _tell(self, path: str | bytes, closed: bool) -> None:
+            relative = os.path.relpath(os.fsdecode(path), base)
+            if not relative.startswith(".sf-exporter"):
+                lane.scanner.event(relative, closed)
+                lane.wake.set()
+
+    return Handler()
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Write a file that others read at any time."""
+    file = NewFile(path, force=True)
+    file.open()
+    try:
+        file.write(data)
+        file.commit()
+    except BaseException:
+        file.abandon()
+        raise

@@ -1,0 +1,359 @@
+"""A bucket through boto3: one request for each call, its errors as the classes of sftools.store.objects."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sftools.errors import SftoolsError, UsageError
+from sftools.store.objects import (
+    Condition,
+    Denied,
+    NoBucket,
+    NoConditions,
+    NoUpload,
+    ObjectInfo,
+    StoreError,
+    Taken,
+    Unavailable,
+)
+from sftools.store.s3 import INSTALL, SECRET_DIRECTORIES, S3Options, credentials, endpoint_url
+
+CONNECT_SECONDS = 10
+READ_SECONDS = 60
+_PIECE = 1 << 20
+
+# What new credentials may mend, and what waiting may: S3's codes, or HTTP's where there is no document.
+DENIED = {
+    "AccessDenied",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestExpired",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnrecognizedClient",
+    "401",
+    "403",
+}
+BUSY = {
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "RequestTimeTooShort",
+    "InternalError",
+    "ServiceUnavailable",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+    "BadDigest",
+    "IncompleteBody",
+    "429",
+    "500",
+    "502",
+    "503",
+    "504",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BucketOptions:
+    """A bucket and how objects are written to it. What is None or empty is left to the store.
+
+    checksum: when_supported or when_required, boto3's own extra checksums; by default the former on AWS only.
+    location: where a bucket that is missing is created.
+    """
+
+    s3: S3Options
+    bucket: str
+    location: str | None = None
+    checksum: str | None = None
+    ca_bundle: str | None = None
+    sse: str | None = None
+    storage_class: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    connections: int = 10
+
+
+def is_aws(endpoint: str | None) -> bool:
+    """Whether an endpoint is AWS itself, without a region: boto3 finds the right host better."""
+    return not endpoint or endpoint.lower() in ("aws", "s3.amazonaws.com")
+
+
+def classify(status: int, code: str, line: str) -> StoreError:
+    """The error for an answer. status: of HTTP. code: of S3, or the status again. line: for the user."""
+    if code in ("PreconditionFailed", "412") or status == 412:
+        return Taken(line)
+    if code in ("NotImplemented", "501") or status == 501:
+        return NoConditions(line)
+    if code == "NoSuchUpload":
+        return NoUpload(line)
+    if code == "NoSuchBucket":
+        return NoBucket(line)
+    if code in BUSY or status >= 500 or status == 429:
+        return Unavailable(line)
+    if code in DENIED or status in (401, 403):
+        return Denied(line)
+    return StoreError(line)
+
+
+def one_line(text: str) -> str:
+    """A server's words, on one line, of bounded length."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]
+
+
+class BotoStore:
+    """sftools.store.objects.Store over boto3. Raises UsageError for wrong options, SftoolsError without boto3."""
+
+    def __init__(self, options: BucketOptions) -> None:
+        self.options = options
+        self.conditions: bool | None = None
+        self._custom = None if is_aws(options.s3.endpoint) else endpoint_url(options.s3)
+        custom = self._custom or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        self.place = f"{custom or 'AWS'} bucket {options.bucket}"
+        self._aws = not custom or custom.split(":")[1].endswith(".amazonaws.com")
+        self._region = options.s3.region
+        self._lock = threading.Lock()
+        try:
+            import botocore.exceptions
+            from urllib3.exceptions import HTTPError
+        except ImportError:
+            raise SftoolsError(f"S3 needs boto3, which is not installed: {INSTALL}") from None
+        self._errors = botocore.exceptions
+        self._breaks = (botocore.exceptions.BotoCoreError, HTTPError, OSError)
+        self._client: Any = None
+        self.renew()
+
+    def renew(self) -> None:
+        import boto3
+        from botocore.config import Config
+
+        options = self.options
+        keys = credentials(options.s3, os.environ, SECRET_DIRECTORIES)
+        checksum = options.checksum or ("when_supported" if self._aws else "when_required")
+        path_style = options.s3.path_style if options.s3.path_style is not None else not self._aws
+        try:
+            session = boto3.session.Session()
+            client = session.client(
+                "s3",
+                endpoint_url=self._custom,
+                region_name=self._region or session.region_name or "us-east-1",
+                aws_access_key_id=keys[0] if keys else None,
+                aws_secret_access_key=keys[1] if keys else None,
+                verify=options.ca_bundle,
+                config=Config(
+                    s3={"addressing_style": "path" if path_style else "auto"},
+                    signature_version="s3v4",
+                    request_checksum_calculation=checksum,
+                    response_checksum_validation=checksum,
+                    retries={"mode": "standard", "total_max_attempts": 1},  # trying again is the exporter's matter
+                    max_pool_connections=options.connections,
+                    connect_timeout=CONNECT_SECONDS,
+                    read_timeout=READ_SECONDS,
+                    tcp_keepalive=True,
+                ),
+            )
+        except (self._errors.BotoCoreError, ValueError) as error:
+            raise UsageError(f"S3: {one_line(str(error))}") from None
+        with self._lock:
+            self._client = client
+
+    def check(self) -> None:
+        try:
+            self._call("look at it (s3:ListBucket)", "head_bucket")
+        except Denied as error:
+            raise Denied(f"{error}; s3:ListBucket is needed on bucket {self.options.bucket}") from None
+        except NoBucket:
+            self._create()
+
+    def _create(self) -> None:
+        constraint = self.options.location if not self._aws or self.options.location != "us-east-1" else None
+        made: dict[str, Any] = {"CreateBucketConfiguration": {"LocationConstraint": constraint}} if constraint else {}
+        try:
+            try:
+                self._call("create it", "create_bucket", **made)
+            except StoreError as error:
+                if not made or "Location" not in str(error):
+                    raise
+                self._call("create it", "create_bucket")  # servers without this location
+        except Denied as error:
+            raise Denied(
+                f"{error}; bucket {self.options.bucket} is missing, and creating it needs s3:CreateBucket"
+            ) from None
+        except StoreError as error:
+            if "BucketAlready" not in str(error):
+                raise
+
+    def head(self, key: str) -> ObjectInfo | None:
+        try:
+            answer = self._call("ask for an object (s3:GetObject)", "head_object", Key=key)
+        except _NoObject:
+            return None
+        return ObjectInfo(
+            int(self._said(answer, "ContentLength")),
+            self._said(answer, "ETag"),
+            {str(name).lower(): str(value) for name, value in answer.get("Metadata", {}).items()},
+            str(answer.get("ServerSideEncryption", "")).startswith("aws:") or "SSECustomerAlgorithm" in answer,
+        )
+
+    def sha256(self, key: str) -> str:
+        digest = hashlib.sha256()
+        answer = self._call("read an object (s3:GetObject)", "get_object", Key=key)
+        body, left = answer["Body"], int(self._said(answer, "ContentLength"))
+        try:
+            while data := body.read(_PIECE):
+                digest.update(data)
+                left -= len(data)
+        except self._breaks as error:
+            raise Unavailable(f"{self.place}: reading back breaks off: {one_line(str(error))}") from None
+        finally:
+            body.close()
+        if left:
+            raise Unavailable(f"{self.place}: reading back breaks off")
+        return digest.hexdigest()
+
+    def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
+        more = self._condition(condition)
+        self._call(
+            "write (s3:PutObject)", "put_object", Key=key, Body=data, ContentMD5=_text(md5), **self._new(meta), **more
+        )
+
+    def begin(self, key: str, meta: Mapping[str, str]) -> str:
+        answer = self._call("write (s3:PutObject)", "create_multipart_upload", Key=key, **self._new(meta))
+        return self._said(answer, "UploadId")
+
+    def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
+        answer = self._call(
+            "write a part (s3:PutObject)",
+            "upload_part",
+            Key=key,
+            UploadId=upload,
+            PartNumber=number,
+            Body=data,
+            ContentMD5=_text(md5),
+        )
+        return self._said(answer, "ETag")
+
+    def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
+        found: dict[int, tuple[str, int]] = {}
+        marker = 0
+        while True:
+            answer = self._call(
+                "list parts (s3:ListMultipartUploadParts)",
+                "list_parts",
+                Key=key,
+                UploadId=upload,
+                PartNumberMarker=marker,
+            )
+            for part in answer.get("Parts", ()):
+                found[int(part["PartNumber"])] = (str(part["ETag"]).strip('"'), int(part["Size"]))
+            following = int(answer.get("NextPartNumberMarker") or 0)
+            if not answer.get("IsTruncated") or following <= marker:
+                return found
+            marker = following
+
+    def complete(self, key: str, upload: str, etags: Sequence[str], condition: Condition | None) -> None:
+        parts = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
+        more = self._condition(condition)
+        self._call(
+            "complete an upload (s3:PutObject)",
+            "complete_multipart_upload",
+            Key=key,
+            UploadId=upload,
+            MultipartUpload={"Parts": parts},
+            **more,
+        )
+
+    def abort(self, key: str, upload: str) -> None:
+        with contextlib.suppress(NoUpload, _NoObject):
+            self._call("drop an upload (s3:AbortMultipartUpload)", "abort_multipart_upload", Key=key, UploadId=upload)
+
+    def uploads(self, key: str) -> list[str]:
+        action = "list uploads (s3:ListBucketMultipartUploads)"
+        try:
+            answer = self._call(action, "list_multipart_uploads", Prefix=key, MaxUploads=1000)
+        except NoUpload:  # rclone's word for none
+            return []
+        return [str(each["UploadId"]) for each in answer.get("Uploads", ()) if each["Key"] == key]
+
+    def adopt(self, fd: int, path: str, directory: int, key: str) -> bool:
+        return False
+
+    def _said(self, answer: Mapping[str, Any], name: str) -> str:
+        """What every answer of S3 has; something between, as a proxy that wants a login, may answer without."""
+        value = answer.get(name)
+        if value is None or value == "":
+            raise Unavailable(f"{self.place}: does not answer as S3 does (no {name})")
+        return str(value).strip('"')
+
+    def _new(self, meta: Mapping[str, str]) -> dict[str, Any]:
+        options = self.options
+        made: dict[str, Any] = {"Metadata": dict(meta), "ContentType": "application/octet-stream"}
+        if options.sse:
+            kind, _, name = options.sse.partition("=")
+            made["ServerSideEncryption"] = kind
+            if name:
+                made["SSEKMSKeyId"] = name
+        if options.storage_class:
+            made["StorageClass"] = options.storage_class
+        if options.tags:
+            from urllib.parse import urlencode
+
+            made["Tagging"] = urlencode(options.tags)
+        return made
+
+    @staticmethod
+    def _condition(condition: Condition | None) -> dict[str, str]:
+        if condition is None:
+            return {}
+        return {"IfMatch": f'"{condition.etag}"'} if condition.etag else {"IfNoneMatch": "*"}
+
+    def _call(self, action: str, name: str, **given: Any) -> Any:
+        """One request. action: what it is for, with the permission that it needs."""
+        errors = self._errors
+        with self._lock:
+            call: Callable[..., Any] = getattr(self._client, name)
+        try:
+            return call(Bucket=self.options.bucket, **given)
+        except errors.ClientError as error:
+            response = error.response
+            described = response.get("Error", {})
+            code = str(described.get("Code", ""))
+            status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            if name == "head_bucket" and status == 404:
+                raise NoBucket(f"{self.place}: there is no such bucket") from None
+            if name in ("head_object", "get_object", "abort_multipart_upload") and code in ("404", "NoSuchKey"):
+                raise _NoObject(f"{self.place}: no such object") from None
+            if code == "AuthorizationHeaderMalformed" and described.get("Region"):
+                self._region = str(described["Region"])  # for the next renew()
+            said = one_line(f"{code} {described.get('Message', '')}")
+            raise classify(status, code, f"{self.place}: may not {action}: {said}") from None
+        except (errors.NoCredentialsError, errors.CredentialRetrievalError, errors.PartialCredentialsError):
+            raise Denied(
+                f"{self.place}: no credentials: S3_ACCESS_KEY and S3_SECRET_KEY, a secret file, or AWS's"
+            ) from None
+        except errors.ParamValidationError as error:
+            raise StoreError(f"{self.place}: {one_line(str(error))}") from None
+        except self._breaks as error:
+            raise Unavailable(f"{self.place}: {one_line(str(error)) or type(error).__name__}") from None
+        except Exception as error:  # an answer that is no S3: botocore's parsers raise what they like
+            raise Unavailable(f"{self.place}: does not answer as S3 does ({type(error).__name__})") from None
+
+
+class _NoObject(StoreError):
+    pass
+
+
+def _text(md5: bytes) -> str:
+    return base64.b64encode(md5).decode()

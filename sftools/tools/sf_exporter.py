@@ -1,0 +1,383 @@
+"""sf-exporter: finished traces to S3 or another directory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sftools import __version__
+from sftools.errors import UsageError
+from sftools.tools.command import Command
+from sftools.tools.options import OptionalBool
+from sftools.tools.terminal import printable
+
+if TYPE_CHECKING:
+    from sftools.export.settings import Settings
+    from sftools.store.objects import Store
+
+NAME = "sf-exporter"
+MODES = ("move-del", "cont-update", "cont-update-recur")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_PORT = 443
+
+
+def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
+    """Make a TOML file's entries the defaults of the options of the same names."""
+    if not path:
+        return
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            given = tomllib.load(file)
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path}: {error}") from None
+    names = {option.opts[0].removeprefix("--"): option.name for option in context.command.params}
+    defaults = {}
+    for name, value in given.items():
+        key = names.get(name.replace("_", "-"))
+        if key is None or key == "config":
+            raise click.UsageError(f"{path}: there is no option --{name}")
+        if isinstance(value, list):
+            value = ",".join(str(each) for each in value)
+        elif isinstance(value, dict):
+            value = ",".join(f"{each}={text}" for each, text in value.items())
+        defaults[key] = value
+    context.default_map = defaults
+
+
+@click.command(
+    NAME,
+    cls=Command,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    options_metavar="[OPTIONS]",
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=_read_config,
+    envvar="SF_EXPORTER_CONFIG",
+    help="Options from a TOML file.",
+)
+@click.option(
+    "--exporttype", type=click.Choice(["s3", "local"]), default="s3", envvar="EXPORT_TYPE", help="Where to. [s3]"
+)
+@click.option(
+    "--dir",
+    "directories",
+    default="/mnt/data",
+    envvar="DIR",
+    metavar="A,B,...",
+    help="Watched directories. [/mnt/data]",
+)
+@click.option("--todir", default="", envvar="TODIR", metavar="A,B,...", help="For --exporttype local: where files go.")
+@click.option("--mode", default="move-del", envvar="MODE", metavar="A,B,...", help=f"{', '.join(MODES)}. [move-del]")
+@click.option(
+    "--s3endpoint",
+    default="localhost",
+    envvar="S3_ENDPOINT",
+    metavar="HOST",
+    help="S3 server; aws is AWS itself. [localhost]",
+)
+@click.option(
+    "--s3port", type=click.IntRange(1, 65535), default=None, envvar="S3_PORT", metavar="PORT", help="Its port. [443]"
+)
+@click.option(
+    "--s3accesskey", default=None, metavar="KEY", help="Better S3_ACCESS_KEY or a secret file: others see options."
+)
+@click.option(
+    "--s3secretkey", default=None, metavar="KEY", help="Better S3_SECRET_KEY or a secret file: others see options."
+)
+@click.option("--s3bucket", default="telemetry", envvar="S3_BUCKET", metavar="A,B,...", help="Buckets. [telemetry]")
+@click.option("--s3location", default=None, envvar="S3_LOCATION", metavar="NAME", help="Region of buckets. [us-south]")
+@click.option("--s3prefix", default="", envvar="S3_PREFIX", metavar="TEXT", help="What keys begin with.")
+@click.option("--secure", type=OptionalBool(), default=True, metavar="[BOOL]", envvar="SECURE", help="With TLS. [yes]")
+@click.option(
+    "--scaninterval",
+    type=click.FloatRange(min=0.05),
+    default=1.0,
+    envvar="INTERVAL",
+    metavar="S",
+    help="Between scans. [1]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    envvar="TIMEOUT",
+    metavar="S",
+    help="It ends within this time when told to. [5]",
+)
+@click.option(
+    "--agemin",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    envvar="AGEMIN",
+    metavar="MIN",
+    help="With --allow-drop: files this old that cannot be sent. [60]",
+)
+@click.option(
+    "--allow-drop",
+    is_flag=True,
+    envvar="ALLOW_DROP",
+    help="Remove files that could not be sent for --agemin. LOSES them.",
+)
+@click.option(
+    "--log",
+    "level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    default="INFO",
+    envvar="LOG",
+    help="What is told. [INFO]",
+)
+@click.option("--nodename", default="", envvar="NODE_NAME", metavar="TEXT", help="In the key and the metadata.")
+@click.option("--nodeip", default="", envvar="NODE_IP", metavar="TEXT", help="In the key and the metadata.")
+@click.option("--podname", default="", envvar="POD_NAME", metavar="TEXT", help="In the metadata.")
+@click.option("--podip", default="", envvar="POD_IP", metavar="TEXT", help="In the metadata.")
+@click.option("--podservice", default="", envvar="POD_SERVICE", metavar="TEXT", help="In the metadata.")
+@click.option("--podns", default="", envvar="POD_NAMESPACE", metavar="TEXT", help="In the metadata.")
+@click.option("--poduuid", default="", envvar="POD_UUID", metavar="TEXT", help="In the metadata.")
+@click.option("--clusterid", default="", envvar="CLUSTER_ID", metavar="TEXT", help="In the key.")
+@click.option("--once", is_flag=True, help="Export what is finished, and end; for cron.")
+@click.option("--dry-run", is_flag=True, help="Print what would be exported, and end.")
+@click.option(
+    "--settle",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    envvar="SETTLE",
+    metavar="S",
+    help="Without change for so long, a file is finished. [300]",
+)
+@click.option(
+    "--compress",
+    type=click.Choice(["none", "gzip", "zstd"]),
+    default="none",
+    envvar="COMPRESS",
+    help="On the way. [none]",
+)
+@click.option("--rate", metavar="BYTES/S", default=None, envvar="RATE", help="At most; 500k, 2M, 1Mi are understood.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 16),
+    default=4,
+    envvar="JOBS",
+    metavar="N",
+    help="Files at once, for each directory. [4]",
+)
+@click.option(
+    "--metrics-file", metavar="FILE", envvar="METRICS_FILE", help="Numbers for Prometheus's textfile collector."
+)
+@click.option("--health-file", metavar="FILE", envvar="HEALTH_FILE", help="How it is, as JSON.")
+@click.option(
+    "--client", type=click.Choice(["boto3", "minio"]), default="boto3", envvar="CLIENT", help="The S3 library. [boto3]"
+)
+@click.option(
+    "--s3checksum",
+    type=click.Choice(["when_supported", "when_required"]),
+    default=None,
+    envvar="S3_CHECKSUM",
+    help="boto3's checksums. [when_required, but for AWS]",
+)
+@click.option("--sse", metavar="KIND", default=None, envvar="S3_SSE", help="AES256, aws:kms or aws:kms=KEY.")
+@click.option("--storage-class", metavar="NAME", default=None, envvar="S3_STORAGE_CLASS", help="Of the objects.")
+@click.option("--tags", metavar="K=V,...", default="", envvar="S3_TAGS", help="Of the objects.")
+@click.option(
+    "--path-style/--no-path-style", default=None, envvar="S3_PATH_STYLE", help="Bucket in the path. [yes, but for AWS]"
+)
+@click.option("--ca-bundle", metavar="FILE", default=None, envvar="S3_CA_BUNDLE", help="Certificates to trust.")
+@click.version_option(__version__, "-v", "--version", message="%(version)s")
+def main(**given: Any) -> int:
+    """Ship finished traces to S3 or to another directory, and lose none.
+
+    \b
+    sf-exporter --dir /var/traces --s3endpoint minio.lan --s3bucket telemetry
+    sf-exporter --dir /var/traces --exporttype local --todir /mnt/archive --once
+
+    Options are read from the environment too, and from a TOML file (--config). The keys come from S3_ACCESS_KEY and
+    S3_SECRET_KEY, from the files s3_access_key and s3_secret_key in /run/secrets or /run/secrets/k8s, else from what
+    AWS's tools use.
+
+    Exit status: 0 done, 1 an error, 2 wrong usage, 3 with --once: some files could not be exported.
+    """
+    from sftools.export.service import Exporter
+
+    _log_to_stderr(given["level"].upper())
+    settings = _settings(given)
+    exporter = Exporter(settings)
+
+    def end(number: int, frame: object) -> None:
+        exporter.stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    exporter.start()
+    status = exporter.run()
+    if exporter.hangs:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # a request hangs; what it does is gone on with at the next start
+    return status
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record)) if not record.exc_info else super().format(record)
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger(NAME)
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(level)
+
+
+# -- what was asked for
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    from sftools.export.files import SUFFIXES
+    from sftools.export.names import KeyRule
+    from sftools.export.settings import LaneSettings, Settings
+
+    directories = _list(given["directories"], "--dir")
+    modes = _list(given["mode"], "--mode")
+    for mode in modes:
+        if mode not in MODES:
+            raise UsageError(f"--mode: {mode} is none of {', '.join(MODES)}")
+    local = given["exporttype"] == "local"
+    if local and not given["todir"]:
+        raise UsageError("--exporttype local needs --todir")
+    targets = _list(given["todir"], "--todir") if local else _list(given["s3bucket"], "--s3bucket")
+    count = max(len(directories), len(targets), len(modes))
+    if any(len(each) not in (1, count) for each in (directories, targets, modes)):
+        what = "target directories" if local else "buckets"
+        raise UsageError(
+            f"{len(directories)} directories, {len(targets)} {what} and {len(modes)} modes: the numbers must agree, "
+            "or be 1"
+        )
+    if len(directories) == 1 and count > 1:
+        raise UsageError("one directory cannot be exported to several places or in several modes")
+    _check_overlaps(directories, modes, targets if local else [])
+    make = partial(_local, given) if local else partial(_bucket, given)
+    lanes = tuple(
+        LaneSettings(directory, modes[n % len(modes)], _maker(make, targets[n % len(targets)]))
+        for n, directory in enumerate(directories)
+    )
+    meta_names = ("nodename", "nodeip", "podname", "podip", "podservice", "podns", "poduuid")
+    return Settings(
+        lanes,
+        KeyRule(given["s3prefix"], given["clusterid"], given["nodename"], given["nodeip"], SUFFIXES[given["compress"]]),
+        {name: given[name] for name in meta_names},
+        given["compress"],
+        given["scaninterval"],
+        given["settle"],
+        given["timeout"],
+        given["agemin"],
+        given["allow_drop"],
+        _rate(given["rate"]),
+        given["jobs"],
+        given["once"] or given["dry_run"],
+        given["dry_run"],
+        given["metrics_file"],
+        given["health_file"],
+    )
+
+
+def _maker(make: Callable[[str], Store], target: str) -> Callable[[], Store]:
+    return lambda: make(target)
+
+
+def _list(text: str, option: str) -> list[str]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UsageError(f"{option} is empty")
+    return parts
+
+
+def _check_overlaps(directories: list[str], modes: list[str], targets: list[str]) -> None:
+    """A file must not be found twice, and not where it was moved to."""
+    paths = [os.path.realpath(directory) for directory in directories]
+    for n, outer in enumerate(paths):
+        recursive = modes[n % len(modes)] == "cont-update-recur"
+        for m, inner in enumerate(paths):
+            if n != m and (inner == outer or (recursive and inner.startswith(outer + "/"))):
+                raise UsageError(f"{directories[m]} is watched twice")
+        for target in targets:
+            to = os.path.realpath(target)
+            if to == outer or (recursive and to.startswith(outer + "/")):
+                raise UsageError(f"--todir {target} lies in {directories[n]}, which is exported")
+
+
+def _rate(text: str | None) -> float | None:
+    if not text:
+        return None
+    import re
+
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmg]?i?)b?(?:/s)?", str(text).strip().lower())
+    if not found or found[2] not in _UNITS or not float(found[1]):
+        raise UsageError(f"--rate {text}: a number of bytes per second is wanted, as 500k or 2M")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _local(given: dict[str, Any], target: str) -> Store:
+    from sftools.store.directory import DirectoryStore
+
+    return DirectoryStore(target)
+
+
+def _bucket(given: dict[str, Any], bucket: str) -> Store:
+    from sftools.store.boto_store import BotoStore, BucketOptions, is_aws
+    from sftools.store.s3 import S3Options
+
+    endpoint = given["s3endpoint"]
+    aws = is_aws(endpoint)
+    location = given["s3location"]
+    tags = {}
+    for each in given["tags"].split(","):
+        if each.strip():
+            name, equals, value = each.partition("=")
+            if not equals or not name.strip():
+                raise UsageError(f"--tags {each}: NAME=VALUE is wanted")
+            tags[name.strip()] = value.strip()
+    options = BucketOptions(
+        S3Options(
+            None if aws else endpoint,
+            given["s3port"] or (None if aws or "://" in endpoint or endpoint.count(":") == 1 else _PORT),
+            given["s3accesskey"],
+            given["s3secretkey"],
+            given["secure"],
+            location,
+            given["path_style"],
+        ),
+        bucket,
+        location,
+        given["s3checksum"],
+        given["ca_bundle"],
+        given["sse"],
+        given["storage_class"],
+        tags,
+        given["jobs"] + 2,
+    )
+    if given["client"] == "minio":
+        from sftools.store.minio_store import MinioStore
+
+        return MinioStore(options)
+    return BotoStore(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Files are opened without following links, and removed only when they are what was sent."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from sftools.export.files import Changed, Content, Identity, Removal, being_written, open_file, remove
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def test_links_are_not_followed(tmp_path: Path, root: int) -> None:
+    (tmp_path / "secret").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("secret")
+    (tmp_path / "out").symlink_to("/etc")
+    for name in ("link", "out/passwd"):
+        with pytest.raises(OSError):
+            open_file(root, name)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(Changed):
+        open_file(root, "fifo")
+
+
+def test_removed_only_when_unchanged(tmp_path: Path, root: int) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    fd = open_file(root, "a")
+    before = Identity.of(os.fstat(fd))
+    with path.open("ab") as file:
+        file.write(b"2")
+    assert remove(root, "a", fd, before) is Removal.CHANGED
+    assert path.read_bytes() == b"12"
+    assert remove(root, "a", fd, Identity.of(os.fstat(fd))) is Removal.REMOVED
+    assert not path.exists()
+    os.close(fd)
+
+
+def test_another_file_of_the_same_name_stays(tmp_path: Path, root: int) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    fd = open_file(root, "a")
+    before = Identity.of(os.fstat(fd))
+    (tmp_path / "b").write_bytes(b"2")
+    (tmp_path / "b").rename(path)
+    assert remove(root, "a", fd, before) is Removal.CHANGED
+    assert path.read_bytes() == b"2"
+    os.close(fd)
+
+
+def test_a_file_that_is_open_for_writing_stays(tmp_path: Path, root: int) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    fd = open_file(root, "a")
+    if being_written(fd) is None:
+        pytest.skip("this file system has no leases")
+    assert being_written(fd) is False
+    with path.open("ab"):
+        assert being_written(fd) is True
+        assert remove(root, "a", fd, Identity.of(os.fstat(fd))) is Removal.HELD
+    assert remove(root, "a", fd, Identity.of(os.fstat(fd))) is Removal.REMOVED
+    os.close(fd)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 300_000])
+def test_content_is_the_same_each_time(tmp_path: Path, root: int, compression: str, size: int) -> None:
+    data = hashlib.shake_128(b"x").digest(size)
+    (tmp_path / "a").write_bytes(data)
+    fd = open_file(root, "a")
+    content = Content(fd, size, 1000, compression)
+    parts = list(content.parts())
+    stored = b"".join(parts)
+    assert len(stored) == content.size
+    assert hashlib.sha256(stored).hexdigest() == content.sha256
+    assert hashlib.sha256(data).hexdigest() == content.plain_sha256
+    assert [hashlib.md5(part).digest() for part in parts or [b""]] == content.md5s
+    assert content.data == (stored if len(content.md5s) == 1 else b"")
+    plain = {"none": lambda: stored, "gzip": lambda: gzip.decompress(stored)}
+    assert plain.get(compression, lambda: zstandard.decompress(stored))() == data
+    os.close(fd)
+
+
+def test_a_file_that_becomes_shorter(tmp_path: Path, root: int) -> None:
+    (tmp_path / "a").write_bytes(b"12")
+    fd = open_file(root, "a")
+    with pytest.raises(Changed):
+        Content(fd, 3, 1000, "none")
+    os.close(fd)

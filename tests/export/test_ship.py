@@ -1,0 +1,297 @@
+"""One file's way into a store that fails in every way: nothing is lost, nothing is sent under two keys."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sftools.errors import SftoolsError
+from sftools.export.files import Changed
+from sftools.export.journal import Journal
+from sftools.export.names import KeyRule
+from sftools.export.ship import Rate, Result, Shipper, Stopped
+from sftools.store.objects import Condition, NoConditions, NoUpload, ObjectInfo, Taken, Unavailable, parts_etag
+
+NAME = "1714557600"
+KEY = "2024/05/01/1714557600.sf"
+
+
+class Memory:
+    """A store in memory. honours: whether conditions hold; False ignores them, None answers 501. fault: may raise."""
+
+    place = "memory"
+
+    def __init__(self, honours: bool | None = True, fault: Callable[[str], None] = lambda call: None) -> None:
+        self.conditions: bool | None = None
+        self.honours = honours
+        self.fault = fault
+        self.objects: dict[str, tuple[bytes, dict[str, str], str]] = {}
+        self.pending: dict[str, tuple[str, dict[str, str], dict[int, bytes]]] = {}
+        self.truncate = False
+        self.sent_parts = 0
+
+    def renew(self) -> None: ...
+    def check(self) -> None: ...
+
+    def head(self, key: str) -> ObjectInfo | None:
+        self.fault("head")
+        if key not in self.objects:
+            return None
+        data, meta, etag = self.objects[key]
+        return ObjectInfo(len(data), etag, meta)
+
+    def sha256(self, key: str) -> str:
+        return hashlib.sha256(self.objects[key][0]).hexdigest()
+
+    def _must(self, key: str, condition: Condition | None) -> None:
+        if condition is None or self.honours is False:
+            return
+        if self.honours is None:
+            raise NoConditions("501")
+        there = self.objects[key][2] if key in self.objects else None
+        if there != condition.etag:
+            raise Taken("412")
+
+    def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
+        self.fault("put")
+        self._must(key, condition)
+        kept = data[:-1] if self.truncate else data
+        self.objects[key] = (kept, dict(meta), hashlib.md5(kept).hexdigest())
+        self.fault("put done")
+
+    def begin(self, key: str, meta: Mapping[str, str]) -> str:
+        upload = f"upload-{len(self.pending)}-{os.urandom(4).hex()}"
+        self.pending[upload] = (key, dict(meta), {})
+        self.fault("begun")
+        return upload
+
+    def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
+        self.fault("part")
+        if upload not in self.pending:
+            raise NoUpload("gone")
+        self.pending[upload][2][number] = data
+        self.sent_parts += 1
+        return md5.hex()
+
+    def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
+        if upload not in self.pending:
+            raise NoUpload("gone")
+        return {n: (hashlib.md5(data).hexdigest(), len(data)) for n, data in self.pending[upload][2].items()}
+
+    def complete(self, key: str, upload: str, etags: Sequence[str], condition: Condition | None) -> None:
+        self.fault("complete")
+        if upload not in self.pending:
+            raise NoUpload("gone")
+        self._must(key, condition)
+        _, meta, parts = self.pending.pop(upload)
+        data = b"".join(parts[n] for n in sorted(parts))
+        self.objects[key] = (data, meta, parts_etag([hashlib.md5(parts[n]).digest() for n in sorted(parts)]))
+        self.fault("completed")
+
+    def abort(self, key: str, upload: str) -> None:
+        self.pending.pop(upload, None)
+
+    def uploads(self, key: str) -> list[str]:
+        return [upload for upload, (other, *_) in self.pending.items() if other == key]
+
+    def adopt(self, fd: int, path: str, directory: int, key: str) -> bool:
+        return False
+
+
+class Crash(BaseException):
+    """As kill -9: nothing that follows is done."""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "in").mkdir()
+    fd = os.open(tmp_path / "in", os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def shipper(store: Any, tmp_path: Path, **more: Any) -> Shipper:
+    stop = threading.Event()
+    journal = Journal(os.open(tmp_path / "journal", os.O_RDWR | os.O_CREAT))
+    more = {"compression": "none", "journal": journal, "part_bytes": 1000} | more
+    return Shipper(store, KeyRule(), "in", {"nodename": "ü"}, rate=Rate(None, stop), stop=stop, **more)
+
+
+def ship(store: Any, tmp_path: Path, root: int, final: bool = True, **more: Any) -> Result:
+    return shipper(store, tmp_path, **more).ship(root, NAME, final=final, settled=True).result
+
+
+@pytest.mark.parametrize("honours", [True, False, None])
+@pytest.mark.parametrize("size", [0, 10, 1000, 3500])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_sent_and_removed(honours: bool | None, size: int, compression: str, tmp_path: Path, root: int) -> None:
+    (tmp_path / "in" / NAME).write_bytes(os.urandom(size))
+    store = Memory(honours)
+    assert ship(store, tmp_path, root, compression=compression) is Result.REMOVED
+    assert list(store.objects) == [KEY]
+    assert not (tmp_path / "in" / NAME).exists()
+    assert not store.pending
+
+
+POINTS = ("before write", "upload noted", "upload begun", "part sent", "completed", "written", "verified", "removed")
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("size", [10, 3500])
+@pytest.mark.parametrize("honours", [True, False])
+def test_a_crash_at_each_arrow(point: str, nth: int, size: int, honours: bool, tmp_path: Path, root: int) -> None:
+    data = os.urandom(size)
+    path = tmp_path / "in" / NAME
+    path.write_bytes(data)
+    store, seen = Memory(honours), 0
+
+    def at(where: str) -> None:
+        nonlocal seen
+        seen += where == point
+        if where == point and seen == nth:
+            raise Crash
+
+    try:
+        ship(store, tmp_path, root, at=at)
+    except Crash:
+        assert path.exists() or store.objects[KEY][0] == data
+    if path.exists():
+        assert ship(store, tmp_path, root) is Result.REMOVED
+    assert [content for content, *_ in store.objects.values()] == [data]
+    assert not store.pending
+    assert Journal(os.open(tmp_path / "journal", os.O_RDWR)).entries() == []
+
+
+@pytest.mark.parametrize("call", ["head", "put", "put done", "begun", "part", "complete", "completed"])
+@pytest.mark.parametrize("size", [10, 3500])
+def test_a_request_that_fails_is_gone_on_with(call: str, size: int, tmp_path: Path, root: int) -> None:
+    data = os.urandom(size)
+    path = tmp_path / "in" / NAME
+    path.write_bytes(data)
+    failed = False
+
+    def fault(what: str) -> None:
+        nonlocal failed
+        if what == call and not failed:
+            failed = True
+            raise Unavailable("503 SlowDown")
+
+    store = Memory(True, fault)
+    try:
+        ship(store, tmp_path, root)
+    except Unavailable:
+        assert path.read_bytes() == data
+        assert ship(store, tmp_path, root) is Result.REMOVED
+    assert [content for content, *_ in store.objects.values()] == [data]
+    assert not store.pending
+
+
+def test_parts_are_not_sent_again(tmp_path: Path, root: int) -> None:
+    (tmp_path / "in" / NAME).write_bytes(os.urandom(3500))
+    store = Memory()
+    with pytest.raises(Crash):
+        ship(store, tmp_path, root, at=crash_at("part sent", 3))
+    ship(store, tmp_path, root)
+    assert store.sent_parts == 4
+
+
+def crash_at(point: str, nth: int) -> Callable[[str], None]:
+    left = [nth]
+
+    def at(where: str) -> None:
+        left[0] -= where == point
+        if where == point and not left[0]:
+            raise Crash
+
+    return at
+
+
+def test_other_content_is_never_replaced(tmp_path: Path, root: int) -> None:
+    store = Memory()
+    store.put(KEY, b"other", b"", {"sha256": hashlib.sha256(b"other").hexdigest()}, None)
+    (tmp_path / "in" / NAME).write_bytes(b"mine")
+    assert ship(store, tmp_path, root) is Result.REMOVED
+    assert sorted(data for data, *_ in store.objects.values()) == [b"mine", b"other"]
+
+
+def test_what_the_store_truncates_is_not_removed(tmp_path: Path, root: int) -> None:
+    store = Memory()
+    store.truncate = True
+    path = tmp_path / "in" / NAME
+    path.write_bytes(b"0123456789")
+    with pytest.raises(Unavailable):
+        ship(store, tmp_path, root)
+    assert path.read_bytes() == b"0123456789"
+    store.truncate = False
+    assert ship(store, tmp_path, root) is Result.REMOVED
+    assert [data for data, *_ in store.objects.values()] == [b"0123456789"]
+
+
+@pytest.mark.parametrize("point", ["before write", "written", "verified"])
+@pytest.mark.parametrize("size", [10, 3500])
+def test_a_file_that_changes_is_sent_again(point: str, size: int, tmp_path: Path, root: int) -> None:
+    path = tmp_path / "in" / NAME
+    data = os.urandom(size)
+    path.write_bytes(data)
+    done = False
+
+    def at(where: str) -> None:
+        nonlocal done
+        if where == point and not done:
+            done = True
+            with path.open("ab") as file:
+                file.write(b"more")
+
+    with pytest.raises(Changed):
+        ship(Memory(), tmp_path, root, at=at)
+    store = Memory()
+    assert ship(store, tmp_path, root) is Result.REMOVED
+    assert [content for content, *_ in store.objects.values()] == [data + b"more"]
+
+
+def test_a_partial_copy_becomes_the_whole(tmp_path: Path, root: int) -> None:
+    store = Memory()
+    path = tmp_path / "in" / NAME
+    for text in (b"1", b"22", b"x"):  # also when it is written anew
+        path.write_bytes(text)
+        assert ship(store, tmp_path, root, final=False) is Result.COPIED
+        assert store.objects[KEY][0] == text
+        assert store.objects[KEY][1]["trace"] == "partial"
+    assert ship(store, tmp_path, root) is Result.REMOVED
+    assert list(store.objects) == [KEY]
+    assert "trace" not in store.objects[KEY][1]
+
+
+def test_a_file_that_is_written_to_is_left_alone(tmp_path: Path, root: int) -> None:
+    path = tmp_path / "in" / NAME
+    with path.open("wb") as file:
+        file.write(b"1")
+        file.flush()
+        store = Memory()
+        result = shipper(store, tmp_path).ship(root, NAME, final=True, settled=False).result
+        assert result in (Result.HELD, Result.UNCERTAIN)
+        assert not store.objects
+    assert path.exists()
+
+
+def test_stopping_keeps_what_was_sent(tmp_path: Path, root: int) -> None:
+    (tmp_path / "in" / NAME).write_bytes(os.urandom(3500))
+    store = Memory()
+    first = shipper(store, tmp_path)
+    first.at = lambda where: first.stop.set() if where == "part sent" else None
+    with pytest.raises(Stopped):
+        first.ship(root, NAME, final=True, settled=True)
+    assert ship(store, tmp_path, root) is Result.REMOVED
+    assert store.sent_parts == 4
+
+
+def test_errors_are_of_one_tree() -> None:
+    assert issubclass(Changed, SftoolsError)
+    assert issubclass(Unavailable, SftoolsError)
