@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sftools.scap import tables  # noqa: E402
-from sftools.scap.event_table import EVENTS  # noqa: E402
+from sftools.scap import tables
+from sftools.scap.event_table import EVENTS
 
 
 def header() -> str:
@@ -21,7 +21,9 @@ def header() -> str:
     lines = ["// Made by scripts/gen_probe_header.py from sftools/scap: do not edit.", "#pragma once"]
     for event in EVENTS:
         lines += [f"#define {event.code} {event.id}", f"#define NPARAMS_{event.code} {len(event.params)}"]
-    lines += [f"#define {name} {value}u" for name, value in vars(tables).items() if name.startswith("PPM_") and value >= 0]
+    lines += [
+        f"#define {name} {value}u" for name, value in vars(tables).items() if name.startswith("PPM_") and value >= 0
+    ]
     return "\n".join(lines) + "\n"
 
 

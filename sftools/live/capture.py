@@ -1,7 +1,7 @@
 """A running capture as bytes of the capture format: what of a file would be read, of the system as it goes on.
 
 First the lists of /proc, then events without end. The programs are attached before /proc is read, so that nothing is
-missed in between; an event that is older than its thread's entry in the lists is left out, so that nothing is done twice.
+missed in between; an event older than its thread's entry in the lists is left out, so that nothing is done twice.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ _BATCH_BYTES = 1 << 20
 class Capture:
     """The running system as a source of capture bytes: has readinto(), so an EventCursor reads it as it reads a file.
 
-    on_cgroups: called with each listed thread's cgroups. on_idle: called whenever nothing came for a while; from there
-    stop() may be called.
+    on_cgroups: called with each listed thread's cgroups. on_idle: called whenever nothing came for a while, the first
+    time when all lists are delivered; from there stop() may be called.
 
     A context manager. readinto() blocks until bytes are there and returns 0 only after stop(), when all that happened
-    before was delivered. Raises CaptureError where the system cannot be captured, InputError where /proc cannot be read.
+    before was delivered. Raises CaptureError where the system cannot be captured, InputError where /proc cannot be
+    read.
     """
 
     def __init__(
@@ -99,8 +100,13 @@ class Capture:
         self._injected.append(block)
 
     @property
+    def listed(self) -> bool:
+        """All lists are delivered: from here on there are events only."""
+        return self._listed is None
+
+    @property
     def statistics(self) -> dict[str, int]:
-        """events: taken so far; out_of_order: of them those that had to be sorted; and what Probe.statistics() tells."""
+        """events: taken so far; out_of_order: those of them that had to be sorted; and what Probe.statistics() has."""
         return {"events": self._ring.events, "out_of_order": self._ring.out_of_order, **self.probe.statistics()}
 
     def readinto(self, room: memoryview) -> int:

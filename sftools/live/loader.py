@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import platform
 import struct
@@ -35,6 +36,9 @@ MAX_SNAPLEN = 65535
 # struct sysflow_settings and struct counters of capture/maps.h.
 _SETTINGS = struct.Struct("<Q8Q4I4B4x")
 _REASONS = ("ring_full", "too_large", "unread", "compat", "truncated")
+
+# The verifier's log comes as one text, and why it refuses stands at its end.
+_LOG_BYTES = 1 << 20
 
 # struct scratch: its size, not to be exceeded by the kernel's, and its second field.
 _SCRATCH_BYTES = 1 << 19
@@ -175,7 +179,7 @@ class _Log:
 
     def _take(self, level: int, form: bytes, arguments: int) -> int:
         if level == 0:
-            room = ctypes.create_string_buffer(4096)
+            room = ctypes.create_string_buffer(_LOG_BYTES)
             self._format(room, len(room), form, arguments)
             self.lines += room.value.decode(errors="replace").splitlines()
             del self.lines[:-20]
@@ -196,9 +200,12 @@ class Probe:
         self._log = _Log(self._library)
         self._cpus = self._library.libbpf_num_possible_cpus()
         self._links: list[int] = []
+        self._last = dict.fromkeys((*_REASONS, "missed"), 0)
         self._object = self._library.bpf_object__open_file(os.fsencode(PROBE), None)
         if not self._object:
-            raise CaptureError(f"{PROBE.name} cannot be read: {os.strerror(ctypes.get_errno())}; run `make probe` again")
+            raise CaptureError(
+                f"{PROBE.name} cannot be read: {os.strerror(ctypes.get_errno())}; run `make probe` again"
+            )
         try:
             self._load()
         except BaseException:
@@ -215,6 +222,8 @@ class Probe:
         """Detach and unload."""
         self.detach()
         if self._object:
+            with suppress(CaptureError):
+                self._last = self.statistics()
             self._library.bpf_object__close(self._object)
             self._object = None
 
@@ -261,6 +270,8 @@ class Probe:
 
     def unmarked_losses(self) -> list[int]:
         """When CPUs began to lose events that no PPME_DROP_X ends: times in ns, of those that lost to the end."""
+        if not self._object:
+            return []
         fd = self._library.bpf_map__fd(self._map("scratches"))
         room = ctypes.create_string_buffer(_SCRATCH_BYTES)
         found = []
@@ -278,9 +289,11 @@ class Probe:
         """What did not get through, by reason (struct counters of capture/maps.h), and events that the kernel skipped.
 
         ring_full, too_large: events lost. unread: parameters left empty because the process's memory could not be
-        read. compat: 32-bit system calls. truncated: messages of sendmmsg and recvmmsg beyond 32. missed: events that
-        came while another of the same program was being made.
+        read. compat: 32-bit system calls. truncated: messages of sendmmsg and recvmmsg beyond 124. missed: events that
+        came while another of the same program was being made. After close() the last numbers.
         """
+        if not self._object:
+            return dict(self._last)
         width = len(_REASONS)
         room = ctypes.create_string_buffer(8 * width * self._cpus)
         key = ctypes.c_uint32(0)
@@ -313,7 +326,9 @@ class Probe:
     def _part(self, find: Any, name: str) -> int:
         found: int | None = find(self._object, name.encode())
         if not found:
-            raise CaptureError(f"{PROBE.name} has no {name}: it is of another version of sftools; run `make probe` again")
+            raise CaptureError(
+                f"{PROBE.name} has no {name}: it is of another version of sftools; run `make probe` again"
+            )
         return found
 
 
@@ -326,11 +341,16 @@ def _refusal(code: int, lines: list[str]) -> str:
             state = Path("/sys/kernel/security/lockdown").read_text()
             if "[none]" not in state:
                 return "the kernel is locked down (/sys/kernel/security/lockdown), which forbids eBPF to read memory"
-        return "the kernel refuses eBPF (EPERM): a container needs CAP_BPF, CAP_PERFMON and a seccomp profile with bpf(2)"
+        return (
+            "the kernel refuses eBPF (EPERM): a container needs CAP_BPF, CAP_PERFMON and a seccomp profile with bpf(2)"
+        )
     if code == errno.ENOMEM:
         return "the kernel has no memory for the ring buffer: choose a smaller one"
-    reason = next((line.removeprefix("libbpf: ") for line in reversed(lines) if "failed" in line), "")
-    return f"the kernel {platform.release()} refuses the eBPF programs: {os.strerror(code)}" + (f" ({reason})" if reason else "")
+    # The verifier's reason is the line before its last, which counts instructions.
+    reasons = [line for line, after in itertools.pairwise(lines) if after.startswith("processed ")]
+    reasons += [line.removeprefix("libbpf: ") for line in lines if "failed" in line]
+    why = f" ({reasons[0]})" if reasons else ""
+    return f"the kernel {platform.release()} refuses the eBPF programs: {os.strerror(code)}{why}"
 
 
 def _capable() -> bool:
