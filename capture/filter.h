@@ -1,6 +1,7 @@
 // What is recorded at all. A filter that is off costs nothing: the verifier removes what the settings make unreachable.
 #pragma once
 
+#include "emit.h"
 #include "kernel.h"
 
 static __always_inline bool recorded(u32 event)
@@ -26,10 +27,12 @@ static __always_inline bool in_cgroups(void)
 		group = BPF_CORE_READ(set, dfl_cgrp);
 	} else {
 		struct cgroup_subsys_state *css = NULL;
-		u32 memory = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
-		u32 pids = bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id);
-		u32 subsys = settings.hierarchy == MEMORY ? memory : pids;
-		bpf_core_read(&css, sizeof(css), &set->subsys[subsys]);
+		u64 memory = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+		u64 pids = bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id);
+		opaque(memory);  // else clang 14 chooses between what stands for the numbers before they are filled in
+		opaque(pids);
+		u64 subsys = settings.hierarchy == MEMORY ? memory : pids;
+		bpf_core_read(&css, sizeof(css), &set->subsys[subsys & 31]);
 		group = BPF_CORE_READ(css, cgroup);
 	}
 	struct kernfs_node *node = BPF_CORE_READ(group, kn);

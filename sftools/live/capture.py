@@ -109,6 +109,10 @@ class Capture:
         count: int = self._ring.events
         return count
 
+    def listed(self) -> bool:
+        """All lists are delivered: from here on there are events only."""
+        return self._listed is None
+
     @property
     def statistics(self) -> dict[str, int]:
         """events: taken so far; out_of_order: those of them that were sorted; and what Probe.statistics() tells."""

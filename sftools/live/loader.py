@@ -33,6 +33,9 @@ MAX_BUFFER = 1 << 30
 _SETTINGS = struct.Struct("<Q8Q8QQ4I4B4x")
 _REASONS = ("ring_full", "too_large", "unread", "compat", "sampled_out", "truncated")
 
+# The verifier's log comes as one text, and why it refuses stands at its end.
+_LOG_BYTES = 1 << 20
+
 # struct scratch: its size, not to be exceeded by the kernel's, and its second field.
 _SCRATCH_BYTES = 1 << 19
 _LOST_SINCE = struct.Struct("<Q")
@@ -181,7 +184,7 @@ class _Log:
 
     def _take(self, level: int, form: bytes, arguments: int) -> int:
         if level == 0:
-            room = ctypes.create_string_buffer(4096)
+            room = ctypes.create_string_buffer(_LOG_BYTES)
             self._format(room, len(room), form, arguments)
             self.lines += room.value.decode(errors="replace").splitlines()
             del self.lines[:-20]
@@ -202,6 +205,7 @@ class Probe:
         self._log = _Log(self._library)
         self._cpus = self._library.libbpf_num_possible_cpus()
         self._links: list[int] = []
+        self._last = dict.fromkeys((*_REASONS, "missed"), 0)
         self._object = self._library.bpf_object__open_file(os.fsencode(PROBE), None)
         if not self._object:
             raise CaptureError(
@@ -223,6 +227,8 @@ class Probe:
         """Detach and unload."""
         self.detach()
         if self._object:
+            with suppress(CaptureError):
+                self._last = self.statistics()
             self._library.bpf_object__close(self._object)
             self._object = None
 
@@ -269,6 +275,8 @@ class Probe:
 
     def unmarked_losses(self) -> list[int]:
         """When CPUs began to lose events that no PPME_DROP_X ends: times in ns, of those that lost to the end."""
+        if not self._object:
+            return []
         fd = self._library.bpf_map__fd(self._map("scratches"))
         room = ctypes.create_string_buffer(_SCRATCH_BYTES)
         found = []
@@ -289,6 +297,8 @@ class Probe:
         read. compat: 32-bit system calls. sampled_out: events that the sampling left out. truncated: messages of
         sendmmsg and recvmmsg beyond what one call can have. missed: events that came while another was being made.
         """
+        if not self._object:
+            return dict(self._last)
         width = len(_REASONS)
         room = ctypes.create_string_buffer(8 * width * self._cpus)
         key = ctypes.c_uint32(0)

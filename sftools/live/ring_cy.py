@@ -5,6 +5,9 @@ Documentation/bpf/ringbuf.rst: a page with the consumer's position, one with the
 in a row; a record is u32 length with a busy and a discard bit, u32 page offset, the bytes, padded to 8.
 """
 
+# The functions ring_...() are C, in the .pxd: loads and stores in the order that the kernel relies on.
+# ruff: noqa: F821
+
 import mmap
 import struct
 
@@ -91,7 +94,9 @@ class RingReader:
             self.order = [0] * _BATCH
 
     def waiting(self) -> int:
-        """Bytes in the ring."""
+        """Bytes in the ring, 0 after close()."""
+        if self.area is None:
+            return 0
         if cython.compiled:
             return ring_load64(self.head) - ring_load64(self.tail)
         return _U64.unpack_from(self.area_view, 0)[0] - _U64.unpack_from(self.consumer_view, 0)[0]
@@ -100,7 +105,7 @@ class RingReader:
         """Move events no newer than `until` (ns since 1970) into the buffer, oldest first; returns how many bytes.
 
         As many as there is room for, and no more than a batch: 0 means that none are there. Raises CaptureError where
-        the ring holds what no event is.
+        the ring holds what no event is. After close() there is nothing.
         """
         room: cython.Py_ssize_t = len(into)
         at: cython.ulonglong
@@ -116,6 +121,8 @@ class RingReader:
         k: cython.int
         full: cython.bint = False
         sorted_: cython.bint = True
+        if self.area is None:
+            return 0
         if cython.compiled:
             at = ring_load64(self.tail)
             produced = ring_load64(self.head)
@@ -220,7 +227,9 @@ class RingReader:
             self.data = cython.NULL
         self.consumer_view = None
         self.area_view = None
-        for mapping in (self.consumer, self.area):
+        mappings = (self.consumer, self.area)
+        self.consumer = self.area = None
+        for mapping in mappings:
             if isinstance(mapping, mmap.mmap):
                 mapping.close()
 

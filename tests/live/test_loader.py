@@ -1,0 +1,196 @@
+"""Loading the eBPF programs: settings as they read them, and what is said where a host cannot run them."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sftools.errors import CaptureError, UsageError
+from sftools.live import loader
+from sftools.live.loader import Probe, ProbeOptions, check_host, settings
+from sftools.scap import tables
+
+V1 = Path("/sys/fs/cgroup")
+
+
+def unpacked(options: ProbeOptions) -> tuple[int, ...]:
+    return struct.unpack("<Q8Q4I4B4x", settings(options, 1_000, 42))
+
+
+def test_settings_have_the_layout_of_the_programs() -> None:
+    numbers = unpacked(ProbeOptions(snaplen=200, buffer=1 << 20))
+    assert numbers[0] == 1_000
+    assert numbers[9:13] == (42, 200, (1 << 20) // 8, 0)
+    assert numbers[13:] == (0, 1, 0, 0)
+
+
+def test_all_events_are_recorded_unless_some_are_named() -> None:
+    assert bin(sum(n << 64 * i for i, n in enumerate(unpacked(ProbeOptions())[1:9]))).count("1") == len(
+        tables.EVENT_CODES
+    )
+    named = unpacked(ProbeOptions(events=frozenset({tables.PPME_SYSCALL_OPEN_X, tables.PPME_SYSCALL_CLOSE_RANGE_X})))
+    assert sum(n << 64 * i for i, n in enumerate(named[1:9])) == 1 << 3 | 1 << 451
+
+
+def test_each_filter_has_its_switch() -> None:
+    options = ProbeOptions(
+        pids=frozenset({1}), follow=False, comms=frozenset({b"x"}), cgroups=frozenset({V1 / "pids/a"})
+    )
+    numbers = unpacked(options)
+    assert numbers[12:] == (2, 1, 0, 1, 1)
+
+
+def test_the_capturing_process_is_left_out_unless_asked_for() -> None:
+    assert unpacked(ProbeOptions(include_self=True))[9] == 0
+
+
+@pytest.mark.parametrize(("asked", "got"), [(4096, 4096), (4097, 8192), (5 << 20, 8 << 20), (32 << 20, 32 << 20)])
+def test_a_ring_is_a_power_of_two(asked: int, got: int) -> None:
+    assert ProbeOptions(buffer=asked).ring_bytes == max(got, os.sysconf("SC_PAGE_SIZE"))
+
+
+@pytest.mark.parametrize("options", [{"snaplen": -1}, {"snaplen": 65536}, {"buffer": 4095}, {"buffer": (1 << 30) + 1}])
+def test_sizes_that_cannot_be_are_usage_errors(options: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        ProbeOptions(**options)  # type: ignore[arg-type]
+
+
+def test_an_event_that_does_not_exist_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="454"):
+        settings(ProbeOptions(events=frozenset({454})), 0, 0)
+
+
+def test_cgroups_of_two_hierarchies_are_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="hierarchies"):
+        settings(ProbeOptions(cgroups=frozenset({V1 / "memory/a", V1 / "unified/b"})), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("system", "Darwin", "needs Linux; this is Darwin"),
+        ("machine", "aarch64", "x86-64 only"),
+        ("release", "5.7.19-amd64", "kernel 5.8 or newer; this is 5.7.19-amd64"),
+    ],
+)
+def test_a_host_that_cannot_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, name, lambda: value)
+    with pytest.raises(CaptureError, match=said):
+        check_host()
+
+
+@pytest.mark.parametrize(("part", "said"), [("BTF", "CONFIG_DEBUG_INFO_BTF"), ("PROBE", "make probe")])
+def test_a_missing_part_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, part: str, said: str) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "release", lambda: "6.1.0-13-amd64")
+    there = tmp_path / "there"
+    there.touch()
+    monkeypatch.setattr(loader, "BTF", there)
+    monkeypatch.setattr(loader, "PROBE", there)
+    monkeypatch.setattr(loader, part, tmp_path / "missing")
+    with pytest.raises(CaptureError, match=said):
+        check_host()
+
+
+def test_a_missing_libbpf_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise OSError("libbpf.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    with pytest.raises(CaptureError, match="apt-get install libbpf1"):
+        loader._libbpf()
+
+
+def test_a_refusal_says_what_the_verifier_said() -> None:
+    log = [
+        "5: (85) call bpf_loop#181",
+        "R1 type=scalar expected=fp",
+        "processed 6 insns",
+        "libbpf: prog 'exec': failed: -22",
+    ]
+    said = loader._refusal(errno.EINVAL, log)
+    assert said.endswith(": Invalid argument (R1 type=scalar expected=fp)")
+    assert loader._refusal(errno.EINVAL, log[3:]).endswith("(prog 'exec': failed: -22)")
+    assert loader._refusal(errno.EINVAL, []).endswith(": Invalid argument")
+
+
+def test_too_large_a_ring_is_named() -> None:
+    assert "smaller" in loader._refusal(errno.ENOMEM, [])
+
+
+# -- with the kernel
+
+
+def test_the_programs_load_attach_and_count(permitted: None) -> None:
+    with Probe(ProbeOptions()) as probe:
+        probe.attach()
+        counted = probe.statistics()
+    assert set(counted) == {"ring_full", "too_large", "unread", "compat", "truncated", "missed"}
+    assert probe.statistics().keys() == counted.keys()
+
+
+def test_a_file_that_is_no_program_is_named(permitted: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "sysflow.bpf.o"
+    broken.write_bytes(b"\x7fELF")
+    monkeypatch.setattr(loader, "PROBE", broken)
+    with pytest.raises(CaptureError, match="make probe"):
+        Probe(ProbeOptions())
+
+
+def test_a_user_without_the_capabilities_is_told_which(permitted: None) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    script = (
+        "import os; from sftools.live.loader import *; os.setgroups([]); os.setuid(65534)\n"
+        "try: Probe(ProbeOptions())\nexcept CaptureError as error: print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "CAP_BPF and CAP_PERFMON" in said
+
+
+def test_a_cgroup_that_does_not_exist_is_named(permitted: None) -> None:
+    with pytest.raises(CaptureError, match="/sys/fs/cgroup/none: No such file"):
+        Probe(ProbeOptions(cgroups=frozenset({V1 / "none"})))
+
+
+def test_a_killed_process_leaves_no_program(permitted: None) -> None:
+    """The programs go with the last descriptor of them, which only the process has."""
+    script = (
+        "import sys, re; from pathlib import Path; from sftools.live.loader import *\n"
+        "probe = Probe(ProbeOptions()); probe.attach()\n"
+        "fd = probe._library.bpf_program__fd(probe._program('sys_exit'))\n"
+        "print(re.search(r'prog_id:\\s*(\\d+)', Path(f'/proc/self/fdinfo/{fd}').read_text())[1], flush=True)\n"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        number = int(child.stdout.readline())
+        assert _exists(number)
+        child.kill()
+    # The kernel frees it when no CPU can be in it any more: some milliseconds later.
+    for _ in range(1000):
+        if not _exists(number):
+            return
+        os.sched_yield()
+        Path("/proc/self/stat").read_bytes()
+        subprocess.run(["true"], check=True)
+    pytest.fail(f"program {number} is still loaded")
+
+
+def _exists(number: int) -> bool:
+    fd: int = loader._libbpf().bpf_prog_get_fd_by_id(number)
+    if fd < 0:
+        return False
+    os.close(fd)
+    return True
