@@ -109,6 +109,7 @@ class Capture:
         count: int = self._ring.events
         return count
 
+    @property
     def listed(self) -> bool:
         """All lists are delivered: from here on there are events only."""
         return self._listed is None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import platform
 import struct
@@ -294,8 +295,9 @@ class Probe:
         """What did not get through, by reason (struct counters of capture/maps.h), and events that the kernel skipped.
 
         ring_full, too_large: events lost. unread: parameters left empty because the process's memory could not be
-        read. compat: 32-bit system calls. sampled_out: events that the sampling left out. truncated: messages of
-        sendmmsg and recvmmsg beyond what one call can have. missed: events that came while another was being made.
+        read. compat: 32-bit system calls. sampled_out: left out by the sampling. truncated: messages of sendmmsg and
+        recvmmsg beyond 124. missed: events that came while another of the same program was being made. After close()
+        the last numbers.
         """
         if not self._object:
             return dict(self._last)
@@ -351,10 +353,11 @@ def _refusal(code: int, lines: list[str]) -> str:
         )
     if code == errno.ENOMEM:
         return "the kernel has no memory for the ring buffer: choose a smaller one"
-    reason = next((line.removeprefix("libbpf: ") for line in reversed(lines) if "failed" in line), "")
-    return f"the kernel {platform.release()} refuses the eBPF programs: {os.strerror(code)}" + (
-        f" ({reason})" if reason else ""
-    )
+    # The verifier's reason is the line before its last, which counts instructions.
+    reasons = [line for line, after in itertools.pairwise(lines) if after.startswith("processed ")]
+    reasons += [line.removeprefix("libbpf: ") for line in lines if "failed" in line]
+    why = f" ({reasons[0]})" if reasons else ""
+    return f"the kernel {platform.release()} refuses the eBPF programs: {os.strerror(code)}{why}"
 
 
 def _capable() -> bool:

@@ -22,14 +22,14 @@ V1 = Path("/sys/fs/cgroup")
 
 
 def unpacked(options: ProbeOptions) -> tuple[int, ...]:
-    return struct.unpack("<Q8Q4I4B4x", settings(options, 1_000, 42))
+    return struct.unpack("<Q8Q8QQ4I4B4x", settings(options, 1_000, 42))
 
 
 def test_settings_have_the_layout_of_the_programs() -> None:
     numbers = unpacked(ProbeOptions(snaplen=200, buffer=1 << 20))
     assert numbers[0] == 1_000
-    assert numbers[9:13] == (42, 200, (1 << 20) // 8, 0)
-    assert numbers[13:] == (0, 1, 0, 0)
+    assert numbers[18:22] == (42, 200, (1 << 20) // 8, 0)
+    assert numbers[22:] == (0, 1, 0, 0)
 
 
 def test_all_events_are_recorded_unless_some_are_named() -> None:
@@ -40,16 +40,22 @@ def test_all_events_are_recorded_unless_some_are_named() -> None:
     assert sum(n << 64 * i for i, n in enumerate(named[1:9])) == 1 << 3 | 1 << 451
 
 
+def test_what_is_sampled_is_recorded_in_a_part_of_each_second() -> None:
+    assert unpacked(ProbeOptions())[9:18] == (0,) * 9
+    numbers = unpacked(ProbeOptions(sampled=frozenset({tables.PPME_SYSCALL_OPEN_X}), sampling_ratio=8))
+    assert numbers[9:18] == (1 << 3, 0, 0, 0, 0, 0, 0, 0, 125_000_000)
+
+
 def test_each_filter_has_its_switch() -> None:
     options = ProbeOptions(
         pids=frozenset({1}), follow=False, comms=frozenset({b"x"}), cgroups=frozenset({V1 / "pids/a"})
     )
     numbers = unpacked(options)
-    assert numbers[12:] == (2, 1, 0, 1, 1)
+    assert numbers[21:] == (2, 1, 0, 1, 1)
 
 
 def test_the_capturing_process_is_left_out_unless_asked_for() -> None:
-    assert unpacked(ProbeOptions(include_self=True))[9] == 0
+    assert unpacked(ProbeOptions(include_self=True))[18] == 0
 
 
 @pytest.mark.parametrize(("asked", "got"), [(4096, 4096), (4097, 8192), (5 << 20, 8 << 20), (32 << 20, 32 << 20)])
@@ -135,7 +141,7 @@ def test_the_programs_load_attach_and_count(permitted: None) -> None:
     with Probe(ProbeOptions()) as probe:
         probe.attach()
         counted = probe.statistics()
-    assert set(counted) == {"ring_full", "too_large", "unread", "compat", "truncated", "missed"}
+    assert set(counted) == {"ring_full", "too_large", "unread", "compat", "sampled_out", "truncated", "missed"}
     assert probe.statistics().keys() == counted.keys()
 
 
