@@ -211,12 +211,16 @@ def tokens(schema: Any, data: bytes) -> list[Token]:
                     return at
                 if count < 0:
                     _, at = number(at)
+                if abs(count) > len(data):  # a lie of an earlier change
+                    raise ValueError(f"{count} items")
                 for _ in range(abs(count)):
                     if kind == "map":
                         at = walk("string", at, space)
                     at = walk(node["items" if kind == "array" else "values"], at, space)
         if kind in ("string", "bytes"):
             size, end = read_long(data, at)
+            if not 0 <= size <= len(data) - end:  # the same
+                raise ValueError(f"a text of {size} bytes")
             found.append(Token("text" if kind == "string" else "bytes", at, end + size))
             return end + size
         if kind in ("int", "long", "enum"):
