@@ -98,3 +98,9 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
     pytest.importorskip("boto3")
     fixture = {"rclone": "s3_server", "ceph": "ceph_server"}[request.param]
     return Bucket(request.param, request.getfixturevalue(fixture))
+
+
+@pytest.fixture
+def new_bucket() -> type[Bucket]:
+    """Makes one for a server: new_bucket(name, server)."""
+    return Bucket
