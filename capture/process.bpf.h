@@ -148,6 +148,7 @@ static __always_inline u64 capabilities(const void *field)
 	return set;
 }
 
+// A successful execveat comes as execve: the kernel changes the call's number when it starts a 64-bit program.
 SEC("tp_btf/sys_exit")
 int BPF_PROG(exec, struct pt_regs *regs, long ret)
 {
@@ -186,7 +187,7 @@ int BPF_PROG(exec, struct pt_regs *regs, long ret)
 	put_u32(s, dev);
 	struct pid *group = BPF_CORE_READ(signal, pids[PIDTYPE_PGID]);
 	put_s64(s, pid_at_level(group, pid_level(task)));
-	put_u32(s, BPF_CORE_READ(task, loginuid.val));
+	put_u32(s, bpf_core_field_exists(task->loginuid) ? BPF_CORE_READ(task, loginuid.val) : -1u);  // with CONFIG_AUDIT
 
 	struct file *exe = BPF_CORE_READ(mm, exe_file);
 	struct inode *inode = BPF_CORE_READ(exe, f_inode);

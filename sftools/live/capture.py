@@ -31,8 +31,8 @@ _BATCH_BYTES = 1 << 20
 class Capture:
     """The running system as a source of capture bytes: has readinto(), so an EventCursor reads it as it reads a file.
 
-    on_cgroups: called with each listed thread's cgroups. on_idle: called whenever nothing came for a while, the first
-    time when all lists are delivered; from there stop() may be called.
+    on_cgroups: called with each listed thread's cgroups. on_idle: called before each wait, which ends after 20 ms at the
+    latest; the first time when all lists are delivered. From there stop() may be called.
 
     A context manager. readinto() blocks until bytes are there and returns 0 only after stop(), when all that happened
     before was delivered. Raises CaptureError where the system cannot be captured, InputError where /proc cannot be
@@ -66,7 +66,9 @@ class Capture:
             self._ring = open_ring(self.probe.ring_fd, options.ring_bytes)
             self._poll = select.epoll()
             self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            self._poll.register(self.probe.ring_fd, select.EPOLLIN)
+            self._poll.register(
+                self.probe.ring_fd, select.EPOLLIN | select.EPOLLET
+            )  # when the kernel wakes, not before
             self._poll.register(self._wake_read, select.EPOLLIN)
             self.probe.attach()
         except BaseException:
@@ -150,8 +152,9 @@ class Capture:
             return True
         if self._stopped_at:
             return self._last_marks()
-        if not self._poll.poll(_PATIENCE_MS / 1000) and self.on_idle is not None:
+        if self.on_idle is not None:
             self.on_idle()
+        self._poll.poll(_PATIENCE_MS / 1000)
         return True
 
     def _lists(self) -> bool:
