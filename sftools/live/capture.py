@@ -31,8 +31,8 @@ _BATCH_BYTES = 1 << 20
 class Capture:
     """The running system as a source of capture bytes: has readinto(), so an EventCursor reads it as it reads a file.
 
-    on_cgroups: called with each listed thread's cgroups. on_idle: called before each wait, which ends after 20 ms at the
-    latest; the first time when all lists are delivered. From there stop() may be called.
+    on_cgroups: called with each listed thread's cgroups. on_idle: called before each wait, which ends after 20 ms at
+    the latest; the first time when all lists are delivered. From there stop() may be called.
 
     A context manager. readinto() blocks until bytes are there and returns 0 only after stop(), when all that happened
     before was delivered. Raises CaptureError where the system cannot be captured, InputError where /proc cannot be
