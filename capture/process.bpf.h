@@ -148,6 +148,7 @@ static __always_inline u64 capabilities(const void *field)
 	return set;
 }
 
+// A successful execveat comes as execve: the kernel changes the call's number when it starts a 64-bit program.
 SEC("tp_btf/sys_exit")
 int BPF_PROG(exec, struct pt_regs *regs, long ret)
 {
@@ -186,7 +187,7 @@ int BPF_PROG(exec, struct pt_regs *regs, long ret)
 	put_u32(s, dev);
 	struct pid *group = BPF_CORE_READ(signal, pids[PIDTYPE_PGID]);
 	put_s64(s, pid_at_level(group, pid_level(task)));
-	put_u32(s, BPF_CORE_READ(task, loginuid.val));
+	put_u32(s, bpf_core_field_exists(task->loginuid) ? BPF_CORE_READ(task, loginuid.val) : -1u);  // with CONFIG_AUDIT
 
 	struct file *exe = BPF_CORE_READ(mm, exe_file);
 	struct inode *inode = BPF_CORE_READ(exe, f_inode);
@@ -242,26 +243,30 @@ static __always_inline s64 reaper(struct task_struct *task)
 	return BPF_CORE_READ(own.ns, child_reaper, pid);
 }
 
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(process_exit, struct task_struct *task)
+static __always_inline void put_exit(struct task_struct *task)
 {
-	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
-		return 0;
-	u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	if (!recorded(PPME_PROCEXIT_1_E) || !wanted(tgid))
-		return 0;
 	s32 code = BPF_CORE_READ(task, exit_code);
-	u32 signal = code & 0x7f;
 	struct scratch *s = begin(PPME_PROCEXIT_1_E, NPARAMS_PPME_PROCEXIT_1_E);
 	if (!s)
-		return 0;
+		return;
 	put_s64(s, code);
 	put_s64(s, code >> 8 & 0xff);
-	put_u8(s, signal);
+	put_u8(s, code & 0x7f);
 	put_u8(s, code >> 7 & 1);
 	put_s64(s, reaper(task));
 	submit(s);
-	if (settings.by_tgid && settings.follow && BPF_CORE_READ(task, signal, live.counter) == 0)
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exit, struct task_struct *task)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return 0;
+	if (recorded(PPME_PROCEXIT_1_E) && wanted(tgid))
+		put_exit(task);
+	// With its last thread the process is over: its number will be another's.
+	if (settings.by_tgid && BPF_CORE_READ(task, signal, live.counter) == 0)
 		bpf_map_delete_elem(&tgids, &tgid);
 	return 0;
 }

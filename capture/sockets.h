@@ -36,7 +36,8 @@ static __always_inline struct address *read_address(struct scratch *s, u64 from,
 
 static __always_inline struct sock *unix_peer(struct sock *sock)
 {
-	return BPF_CORE_READ((struct unix_sock *)sock, peer);
+	// Where af_unix is a module, its types are not among the kernel's own.
+	return bpf_core_type_exists(struct unix_sock) ? BPF_CORE_READ((struct unix_sock *)sock, peer) : NULL;
 }
 
 // A path of at most `length` bytes, with a NUL, at p; that of an abstract socket, which ends where its length says,
@@ -60,11 +61,15 @@ static __always_inline u32 unix_path(u8 *p, const u8 *path, u64 length)
 
 static __always_inline u32 unix_sock_path(u8 *p, struct sock *sock)
 {
-	struct unix_address *address = BPF_CORE_READ((struct unix_sock *)sock, addr);
+	struct unix_address *address = NULL;
+	if (bpf_core_type_exists(struct unix_sock))
+		address = BPF_CORE_READ((struct unix_sock *)sock, addr);
 	if (!address) {
 		p[0] = 0;
 		return 1;
 	}
+	if (!bpf_core_type_exists(struct unix_address))
+		return 0;
 	const u8 *path = (const u8 *)__builtin_preserve_access_index(&address->name[0].sun_path);
 	return unix_path(p, path, BPF_CORE_READ(address, len) - 2);
 }
@@ -112,7 +117,7 @@ static __always_inline void put_tuple(struct scratch *s, struct sock *sock, stru
 		AS(u16, p + 11) = out ? far_port : local_port;
 		return put(s, 13);
 	}
-	if (family == AF_INET6) {
+	if (family == AF_INET6 && bpf_core_field_exists(sock->__sk_common.skc_v6_daddr)) {
 		struct in6_addr local = BPF_CORE_READ(sock, __sk_common.skc_v6_rcv_saddr);
 		struct in6_addr far = BPF_CORE_READ(sock, __sk_common.skc_v6_daddr);
 		if (named)

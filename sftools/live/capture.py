@@ -32,8 +32,8 @@ class Capture:
     """The running system as a source of capture bytes: has readinto(), so an EventCursor reads it as it reads a file.
 
     on_cgroups: called with the cgroups of each listed thread, and of each that begins or runs another program.
-    on_listed: called when /proc has been read. on_idle: called whenever nothing came for a while; from there stop() may
-    be called.
+    on_listed: called when all lists are delivered. on_idle: called before each wait, which ends after 20 ms at the
+    latest; from there stop() may be called.
 
     A context manager. readinto() blocks until bytes are there and returns 0 only after stop(), when all that happened
     before was delivered. Raises CaptureError where the system cannot be captured, InputError where /proc cannot be
@@ -70,7 +70,9 @@ class Capture:
             self._ring = open_ring(self.probe.ring_fd, options.ring_bytes)
             self._poll = select.epoll()
             self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            self._poll.register(self.probe.ring_fd, select.EPOLLIN)
+            self._poll.register(
+                self.probe.ring_fd, select.EPOLLIN | select.EPOLLET
+            )  # when the kernel wakes, not before
             self._poll.register(self._wake_read, select.EPOLLIN)
             self.probe.attach()
         except BaseException:
@@ -163,8 +165,9 @@ class Capture:
             return True
         if self._stopped_at:
             return self._last_marks()
-        if not self._poll.poll(_PATIENCE_MS / 1000) and self.on_idle is not None:
+        if self.on_idle is not None:
             self.on_idle()
+        self._poll.poll(_PATIENCE_MS / 1000)
         return True
 
     def _lists(self) -> bool:

@@ -295,9 +295,9 @@ class Probe:
         """What did not get through, by reason (struct counters of capture/maps.h), and events that the kernel skipped.
 
         ring_full, too_large: events lost. unread: parameters left empty because the process's memory could not be
-        read. compat: 32-bit system calls. sampled_out: left out by the sampling. truncated: messages of sendmmsg and
-        recvmmsg beyond 124. missed: events that came while another of the same program was being made. After close()
-        the last numbers.
+        read. compat: 32-bit system calls, those whose number would be recorded if it were a 64-bit one's. sampled_out:
+        left out by the sampling. truncated: messages of sendmmsg and recvmmsg beyond 124. missed: events that came
+        while another of the same program was being made. After close() the last numbers.
         """
         if not self._object:
             return dict(self._last)

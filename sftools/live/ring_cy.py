@@ -221,10 +221,6 @@ class RingReader:
 
     def close(self):
         """Unmap the ring."""
-        if cython.compiled:
-            self.tail = cython.NULL
-            self.head = cython.NULL
-            self.data = cython.NULL
         self.consumer_view = None
         self.area_view = None
         mappings = (self.consumer, self.area)

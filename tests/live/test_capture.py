@@ -18,6 +18,7 @@ from sftools.live import procfs
 from sftools.live.capture import Capture
 from sftools.live.loader import ProbeOptions
 from sftools.scap import blocks, lists, tables
+from sftools.scap.events_cy import BLOCK, END, EVENT, EventCursor
 from sftools.scap.writer import ScapWriter
 from tests.live.conftest import Recorded, blocks_of, events_of
 
@@ -248,6 +249,25 @@ def test_a_capture_goes_on_after_losses_and_marks_where_they_were(permitted: Non
         os.sched_setaffinity(0, before)
     assert [e.row.code for e in found[-3:]] == ["PPME_DROP_E", "PPME_DROP_X", "PPME_SYSCALL_RMDIR_2_X"]
     assert [e.ts for e in found] == sorted(e.ts for e in found)
+
+
+def test_an_event_cursor_reads_it_as_it_reads_a_file(permitted: None) -> None:
+    rounds = iter([500])
+    with Capture(own_rmdirs(1 << 20)) as capture:
+
+        def idle() -> None:
+            times = next(rounds, 0)
+            remove_nothing(times)
+            if not times:
+                capture.stop()
+
+        capture.on_idle = idle
+        cursor = EventCursor(capture, "live", strict=True)
+        seen = []
+        while (what := cursor.advance()) != END:
+            seen.append((what, cursor.type if what == EVENT else cursor.block_type))
+    assert seen[0] == (BLOCK, blocks.SHB)
+    assert seen[-500:] == [(EVENT, tables.PPME_SYSCALL_RMDIR_2_X)] * 500
 
 
 def test_blocks_of_other_origin_come_between(permitted: None) -> None:
