@@ -2,7 +2,8 @@
 
 from sftools.conditions.errors import FilterError
 from sftools.conditions.logic import Predicate
+from sftools.filter.bounds import Bounds, bounds
 from sftools.filter.compiler import compile_filter
 from sftools.filter.reference import filter_markdown, list_fields
 
-__all__ = ["FilterError", "Predicate", "compile_filter", "filter_markdown", "list_fields"]
+__all__ = ["Bounds", "FilterError", "Predicate", "bounds", "compile_filter", "filter_markdown", "list_fields"]

@@ -327,12 +327,23 @@ def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextMa
     if command and given["pids"]:
         raise UsageError("a command or --pid: what is traced is one or the other")
     events = None if given["raw"] and not given["drop_mode"] else events_of_use()
+    pids = frozenset(given["pids"])
     if events and given["mode"] == CONSUME:
         events -= data_events()
+    if events and given["expression"].strip():
+        from sftools.filter import bounds
+        from sftools.scap.event_table import EVENTS
+
+        within = bounds(given["expression"])
+        if within.types is not None:  # what changes the state is needed whatever the filter says
+            events -= {code for code in data_events() if EVENTS[code].name not in within.types}
+        if within.pids and not pids and not command:
+            pids = within.pids
     probe = ProbeOptions(
         snaplen=given["snaplen"],
         buffer=given["buffer"],
-        pids=frozenset(given["pids"]),
+        pids=pids,
+        follow=bool(given["pids"]),
         comms=frozenset(os.fsencode(name)[:15] for name in given["comms"]),
         cgroups=frozenset(Path(path).absolute() for path in given["cgroups"]),
         events=events,

@@ -332,6 +332,15 @@ def test_live_options(refused):
     assert refused[1].command == ["make", "-j", "test"]
 
 
+def test_what_a_filter_leaves_out_is_left_out_by_the_kernel(refused):
+    run("-w", "x.sf", "-f", "evt.type in (connect, write) and proc.pid = 7", status=1)
+    (asked,) = refused
+    assert asked.probe.pids == {7}
+    assert not asked.probe.follow
+    assert {tables.PPME_SYSCALL_WRITE_X, tables.PPME_SYSCALL_CLOSE_X} <= asked.probe.events
+    assert tables.PPME_SYSCALL_READ_X not in asked.probe.events
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
