@@ -36,7 +36,7 @@ def extensions() -> list[Extension]:
         return []
     from Cython.Build import cythonize
 
-    flags = ["-O3", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-unreachable-code"]
+    flags = ["-O3", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-unreachable-code", "-Wno-sign-compare"]
     link: list[str] = []
     if os.environ.get("SFTOOLS_SANITIZE"):
         sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g"]
@@ -63,6 +63,7 @@ def extensions() -> list[Extension]:
             "initializedcheck": False,
             "cdivision": True,
             "embedsignature": True,
+            "warn.unreachable": False,  # what only uncompiled code runs
         },
     )
 
