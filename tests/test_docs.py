@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -42,13 +43,13 @@ def test_the_readme_shows_what_make_demo_prints(tmp_path: Path) -> None:
     assert printed.stdout in (ROOT / "README.md").read_text()
 
 
-def test_every_option_of_sysprint_is_documented() -> None:
-    from sftools.tools.sysprint import main
-
-    text = (ROOT / "docs" / "sysprint.md").read_text()
+@pytest.mark.parametrize("name", ["sysprint", "sysporter"])
+def test_every_option_is_documented(name: str) -> None:
+    main = importlib.import_module(f"sftools.tools.{name}").main
+    text = (ROOT / "docs" / f"{name}.md").read_text()
     for parameter in main.params:
         names = [*parameter.opts, *parameter.secondary_opts]
-        if names != ["paths"]:
+        if parameter.param_type_name == "option":
             assert any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) for name in names), names
 
 

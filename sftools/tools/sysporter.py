@@ -198,14 +198,14 @@ class _Sysporter(Command):
     show_envvar=True,
     default=1,
     metavar="N",
-    help="Live: of data read and written only in one of N parts of each second. [1]",
+    help="Live: reads and writes only in one of N parts of each second. [1]",
 )
 @click.option(
     "--drop-mode/--no-drop-mode",
     default=False,
     envvar="ENABLE_DROP_MODE",
     show_envvar=True,
-    help="Live: no reads, writes, sends and receives at all. [off]",
+    help="Live: leave out of a --raw capture what makes no records. [off]",
 )
 @click.version_option(
     __version__,
