@@ -48,6 +48,9 @@ demo: setup ## convert the bundled capture with sysporter and print it with sysp
 PROBE := sftools/live/sysflow.bpf.o
 PROBE_BUILD := build/capture
 
+# bpftool is where users' PATH does not look.
+$(PROBE): export PATH := $(PATH):/usr/sbin
+
 probe: $(PROBE) ## compile the eBPF programs of live capture (capture/)
 
 $(PROBE): $(wildcard capture/*.h) capture/sysflow.bpf.c sftools/scap/tables.py sftools/scap/event_table.py scripts/gen_probe_header.py

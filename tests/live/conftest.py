@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
@@ -76,10 +77,12 @@ def _value(kind: str, data: bytes) -> Any:
 
 @pytest.fixture(scope="session")
 def permitted() -> None:
-    """Skips, with the reason, where the running system cannot be captured."""
+    """Skips, with the reason, where the running system cannot be captured; in CI, which runs as root, that fails."""
     try:
         Probe(ProbeOptions()).close()
     except CaptureError as error:
+        if os.environ.get("CI") == "true" and os.geteuid() == 0:
+            raise
         pytest.skip(str(error))
 
 
