@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import shutil
 import signal
 import threading
@@ -161,7 +162,10 @@ class _Command:
     def _become(self, reading: int) -> NoReturn:
         try:
             os.close(self._go)
-            if not os.read(reading, 1):
+            # Without reading, which would be recorded: the capture has begun by then.
+            ready = select.poll()
+            ready.register(reading, select.POLLIN)
+            if not ready.poll()[0][1] & select.POLLIN:
                 os._exit(0)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
