@@ -86,6 +86,9 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
     itself), and the session goes on until it ends. A second one is left to whoever handled them before. For the main
     thread. Raises CaptureError.
     """
+    for pid in options.probe.pids:
+        if not os.path.exists(f"/proc/{pid}"):
+            raise UsageError(f"there is no process {pid}")
     with ExitStack() as stack:
         # First, while there is one thread: a process is forked.
         command = _Command(options.command) if options.command else None
@@ -145,7 +148,7 @@ class _Ticker:
 
 
 class _Command:
-    """A process that waits to become the command until begin(). Raises UsageError where there is no such command."""
+    """A process that waits to become the command until begin(). Raises UsageError where there is no such command or process."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.status: int | None = None
