@@ -1,4 +1,4 @@
-"""Scripted workloads: python -I -S workloads.py NAME LOG runs one in the working directory and writes what it did to LOG.
+"""Scripted workloads: python -I -S workloads.py NAME LOG runs one in the working directory and logs what it did.
 
 The log is JSON: `read` and `written`, bytes by path or by kind of socket; `events`, pairs of an operation and its path.
 A workload does nothing by chance, so that two runs of it do the same. Only the standard library, without site.
