@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -304,7 +304,7 @@ def test_rate() -> None:
     """Each waits until what was taken before it is through; all threads together, whatever the clock does between."""
 
     class Stop(threading.Event):
-        waited: list[float | None] = []
+        waited: ClassVar[list[float | None]] = []
 
         def wait(self, timeout: float | None = None) -> bool:
             self.waited.append(timeout)
