@@ -10,6 +10,7 @@ environment, and ends the server. What the server keeps is in memory or in a tem
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import os
 import re
@@ -103,6 +104,10 @@ def ceph(directory: Path) -> Iterator[S3Server]:
         user = ["--uid", "tests", "--display-name", "tests"]
         keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY]
         _do("radosgw-admin", *configuration, "user", "create", *user, *keys, seconds=_READY_SECONDS)
+        for what in ("zonegroup", "zone"):  # a storage class beside STANDARD
+            more = ["--data-pool", "default.rgw.buckets.data"] if what == "zone" else []
+            place = ["--placement-id", "default-placement", "--storage-class", "COLD", *more]
+            _do("radosgw-admin", *configuration, what, "placement", "add", f"--rgw-{what}", "default", *place)
         process, log = server("radosgw", "-n", "client.rgw")
         url = f"http://127.0.0.1:{port}"
         _wait_for(lambda: url if _answers(url) else None, process, log)
@@ -164,6 +169,10 @@ def _write_configuration(directory: Path, fsid: str, monitor: int, port: int) ->
         "mon max pg per osd": 1000,
         "mon data avail crit": 1,  # a full disk of this machine is no matter of a test
         "ms bind ipv6": "false",
+        # A key for --sse aws:kms=a-key, which needs no TLS and no other server here.
+        "rgw crypt require ssl": "false",
+        "rgw crypt s3 kms backend": "testing",
+        "rgw crypt s3 kms encryption keys": "a-key=" + base64.b64encode(bytes(range(32))).decode(),
     }
     lines = ["[global]", *(f"{name} = {value}" for name, value in options.items())]
     (directory / "ceph.conf").write_text("\n".join(lines) + "\n")

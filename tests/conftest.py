@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
+import json
 import os
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import settings
@@ -18,33 +25,98 @@ settings.load_profile("sftools")
 
 
 # Servers are started by the script that does it outside tests, too.
-_spec = importlib.util.spec_from_file_location("s3_server", Path(__file__).parents[1] / "scripts" / "s3_server.py")
+_SCRIPT = Path(__file__).parents[1] / "scripts" / "s3_server.py"
+_spec = importlib.util.spec_from_file_location("s3_server", _SCRIPT)
 assert _spec
 assert _spec.loader
 servers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(servers)
 
 
-def _started(name: str, directory: Path, **options: Any) -> Iterator[Any]:
-    """A server; without it tests are skipped, but in CI they fail."""
-    with contextlib.ExitStack() as stack:
-        try:
-            server = stack.enter_context(servers.SERVERS[name](directory, **options))
-        except servers.NoServer as error:
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
-        yield server
+_SHARED = "SFTOOLS_TESTS_SHARED"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A directory for what all processes of tests share, with a FIFO that the first process holds open: what reads it
+    ends with that, however that ends.
+    """
+    if hasattr(config, "workerinput"):
+        return  # a process of pytest-xdist, which has it in its environment
+    directory = tempfile.mkdtemp(prefix="sftools-tests-")
+    os.environ[_SHARED] = directory
+    os.mkfifo(os.path.join(directory, "running"))
+    running = os.open(os.path.join(directory, "running"), os.O_RDWR)
+    config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+    config.add_cleanup(lambda: os.close(running))
+
+
+def _missing(what: str) -> NoReturn:
+    """What a test needs is not there: in CI it must be."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def missing() -> Callable[[str], NoReturn]:
+    """Ends a test without what it needs: it is skipped, but in CI it fails."""
+    return _missing
+
+
+@pytest.fixture(scope="session")
+def s3_servers() -> Any:
+    """The module that starts servers."""
+    return servers
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """rclone's S3 server (scripts/s3_server.py: S3Server), with a directory whose directories are its buckets."""
-    yield from _started("rclone", tmp_path_factory.mktemp("s3"))
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(servers.rclone(tmp_path_factory.mktemp("s3")))
+        except servers.NoServer as error:
+            _missing(str(error))
+        yield server
+
+
+_KEEPER = """
+import json, os, sys
+with open(sys.argv[1], "w") as file:
+    json.dump([os.environ["S3_ENDPOINT"], os.environ["S3_ACCESS_KEY"], os.environ["S3_SECRET_KEY"]], file)
+os.rename(sys.argv[1], sys.argv[2])
+sys.stdin.read()
+"""
 
 
 @pytest.fixture(scope="session")
-def ceph_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Ceph's gateway; takes 15 s to start, once in each process of tests."""
-    yield from _started("ceph", tmp_path_factory.mktemp("ceph"))
+def ceph_server() -> Any:
+    """Ceph's gateway; it takes 15 s to start, so that all processes of tests share one, which the first starts."""
+    directory = Path(os.environ[_SHARED])
+    found, log = directory / "server.json", directory / "log"
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # held for a start, which is bounded
+        if not log.exists():
+            _start_ceph(directory, found, log)
+    if not found.exists():
+        _missing(f"ceph: {log.read_text(errors='replace')[-500:]}")
+    return servers.S3Server(*json.loads(found.read_text()), None)
+
+
+def _start_ceph(directory: Path, found: Path, log: Path) -> None:
+    with (directory / "running").open("rb") as users, log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(_SCRIPT), "ceph", sys.executable, "-c", _KEEPER, str(directory / "new"), str(found)],
+            stdin=users,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    end = time.monotonic() + 300
+    while not found.exists() and process.poll() is None:
+        if time.monotonic() > end:
+            process.kill()
+        time.sleep(0.05)
 
 
 class Bucket:
@@ -68,7 +140,13 @@ class Bucket:
             region_name="us-east-1",
             aws_access_key_id=server.access_key,
             aws_secret_access_key=server.secret_key,
-            config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+            config=Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                connect_timeout=10,
+                read_timeout=30,
+                retries={"mode": "standard", "total_max_attempts": 3},
+            ),
         )
 
     def contents(self) -> dict[str, bytes]:
@@ -101,6 +179,6 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
 
 
 @pytest.fixture
-def new_bucket() -> type[Bucket]:
-    """Makes one for a server: new_bucket(name, server)."""
-    return Bucket
+def ceph_bucket(ceph_server: Any) -> Bucket:
+    """For what rclone's server does not do."""
+    return Bucket("ceph", ceph_server)

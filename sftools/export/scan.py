@@ -70,6 +70,7 @@ class Scanner:
         self._uncertain: set[str] = set()
         self._closed: dict[str, Identity] = {}
         self._copied: dict[str, Identity] = {}
+        self._newest: dict[str, int] = {}
 
     def event(self, relative: str, closed: bool) -> None:
         """A file was closed by who wrote it (closed), or appeared."""
@@ -106,6 +107,7 @@ class Scanner:
     def _flat(self, root: int, events: dict[str, bool]) -> tuple[list[Found], set[str]]:
         timed: list[tuple[str, NameTime]] = []
         open_ended: list[str] = []
+        # A newer one that has been here is enough: it may be exported before this one.
         newest: dict[str, int] = {}
         seen: set[str] = set()
         with os.scandir(root) as entries:
@@ -119,7 +121,8 @@ class Scanner:
                     open_ended.append(name)
                 else:
                     timed.append((name, time))
-                    newest[time.series] = max(newest.get(time.series, 0), time.ns)
+                    newest[time.series] = max(newest.get(time.series) or self._newest.get(time.series, 0), time.ns)
+        self._newest = newest
         found: list[Found] = []
         for name, when in timed:
             if when.ns < newest[when.series] and name not in self._uncertain:

@@ -89,7 +89,7 @@ class Rate:
     """Bytes per second for all threads together; None is no bound."""
 
     def __init__(self, per_second: float | None, stop: threading.Event, clock: Callable[[], float] = time.monotonic):
-        self._per_second = per_second
+        self.per_second = per_second
         self._stop = stop
         self._clock = clock
         self._lock = threading.Lock()
@@ -97,12 +97,12 @@ class Rate:
 
     def take(self, size: int) -> None:
         """Wait until `size` bytes may be sent. Raises Stopped."""
-        if not self._per_second:
+        if not self.per_second:
             return
         with self._lock:
             now = self._clock()
             begin = max(self._free_at, now)
-            self._free_at = begin + size / self._per_second
+            self._free_at = begin + size / self.per_second
         if self._stop.wait(max(begin - now, 0)):
             raise Stopped("stopped")
 
@@ -224,7 +224,10 @@ class _One:
             try:
                 self._write(key, condition if store.conditions is not False else None)
             except Taken:
-                pass
+                before, found = found, store.head(key)
+                if before is not None and found is not None and found.etag == before.etag:
+                    store.quoted = not store.quoted  # nothing has changed: it is how the ETag is written
+                continue
             except NoConditions:
                 if store.conditions is False:
                     raise

@@ -119,6 +119,7 @@ class BotoStore:
     def __init__(self, options: BucketOptions) -> None:
         self.options = options
         self.conditions: bool | None = None
+        self.quoted = True
         self._custom = None if is_aws(options.s3.endpoint) else endpoint_url(options.s3)
         custom = self._custom or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self.place = f"{custom or 'AWS'} bucket {options.bucket}"
@@ -313,11 +314,11 @@ class BotoStore:
             made["Tagging"] = urlencode(options.tags)
         return made
 
-    @staticmethod
-    def _condition(condition: Condition | None) -> dict[str, str]:
+    def _condition(self, condition: Condition | None) -> dict[str, str]:
         if condition is None:
             return {}
-        return {"IfMatch": f'"{condition.etag}"'} if condition.etag else {"IfNoneMatch": "*"}
+        name, value = condition.header(self.quoted)
+        return {name.replace("-", ""): value}
 
     def _call(self, action: str, name: str, **given: Any) -> Any:
         """One request. action: what it is for, with the permission that it needs."""

@@ -28,6 +28,7 @@ class DirectoryStore:
         self.root = os.path.abspath(root)
         self.place = f"directory {self.root}"
         self.conditions: bool | None = True
+        self.quoted = True
         self._parts = os.path.join(self.root, ".sf-exporter-parts")
 
     def renew(self) -> None:

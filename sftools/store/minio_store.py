@@ -31,6 +31,7 @@ class MinioStore:
     def __init__(self, options: BucketOptions) -> None:
         self.options = options
         self.conditions: bool | None = None
+        self.quoted = True
         url = endpoint_url(options.s3) or "https://s3.amazonaws.com"
         self.place = f"{url} bucket {options.bucket}"
         self._url = urlsplit(url)
@@ -101,7 +102,7 @@ class MinioStore:
         return digest.hexdigest()
 
     def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
-        headers = self._new(meta) | _condition(condition) | {"Content-MD5": base64.b64encode(md5).decode()}
+        headers = self._new(meta) | self._condition(condition) | {"Content-MD5": base64.b64encode(md5).decode()}
         self._call("write (s3:PutObject)", "PUT", key, data, headers)
 
     def begin(self, key: str, meta: Mapping[str, str]) -> str:
@@ -136,7 +137,7 @@ class MinioStore:
             for number, etag in enumerate(etags, 1)
         )
         document = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-        headers = {"Content-Type": "application/xml"} | _condition(condition)
+        headers = {"Content-Type": "application/xml"} | self._condition(condition)
         _, body = self._call("complete an upload (s3:PutObject)", "POST", key, document, headers, {"uploadId": upload})
         root = _parse(body, self.place)
         if root.tag == "Error":  # a failure after the answer began
@@ -174,6 +175,9 @@ class MinioStore:
         if not text:
             raise Unavailable(f"{self.place}: does not answer as S3 does (no {name})")
         return text
+
+    def _condition(self, condition: Condition | None) -> dict[str, str]:
+        return {} if condition is None else dict([condition.header(self.quoted)])
 
     def _new(self, meta: Mapping[str, str]) -> dict[str, str]:
         options = self.options
@@ -253,12 +257,6 @@ class MinioStore:
 
 class _NoObject(StoreError):
     pass
-
-
-def _condition(condition: Condition | None) -> dict[str, str]:
-    if condition is None:
-        return {}
-    return {"If-Match": f'"{condition.etag}"'} if condition.etag else {"If-None-Match": "*"}
 
 
 def _code(body: str | None) -> str:

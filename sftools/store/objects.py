@@ -7,18 +7,14 @@ error's class says whether that can help.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from sftools.errors import SftoolsError
 
-# S3's own bounds: a part but the last has at least 5 MiB, an upload at most 10,000 parts.
-MIN_PART_BYTES = 5 << 20
+# S3's own bound for an upload.
 MAX_PARTS = 10_000
-
-_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class StoreError(SftoolsError):
@@ -51,17 +47,12 @@ class NoUpload(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a store says of an object. size: bytes. meta: names in lower case. md5: the ETag where it can be one."""
+    """What a store says of an object. size: bytes. meta: names in lower case. encrypted: the ETag is no MD5 then."""
 
     size: int
     etag: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
     encrypted: bool = False
-
-    @property
-    def md5(self) -> str | None:
-        """Of the object, in hex; None where the ETag says nothing (multipart, or encrypted with a key of KMS)."""
-        return self.etag if not self.encrypted and _MD5.fullmatch(self.etag) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +60,12 @@ class Condition:
     """What must hold for a write: with `etag`, that the object has it; without, that there is none."""
 
     etag: str | None = None
+
+    def header(self, quoted: bool) -> tuple[str, str]:
+        """As HTTP has it: name and value."""
+        if self.etag:
+            return "If-Match", f'"{self.etag}"' if quoted else self.etag
+        return "If-None-Match", "*"
 
 
 class Store(Protocol):
@@ -78,6 +75,8 @@ class Store(Protocol):
     """Its name for messages."""
     conditions: bool | None
     """Whether conditional writes are refused when they must be; None while it is not known."""
+    quoted: bool
+    """Whether an ETag in a condition has quotes, as HTTP wants it (RFC 9110, 8.8.3); Ceph knows it without only."""
 
     def check(self) -> None:
         """See that the bucket is there and may be used; create it where it is missing."""

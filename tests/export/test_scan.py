@@ -40,6 +40,18 @@ def test_a_newer_one_of_the_series(tmp_path: Path, root: int) -> None:
     assert finished(Scanner(MOVE_DEL, 60), root) == ["a.1714557600", "a.1714557601"]
 
 
+def test_a_newer_one_that_was_exported_first(tmp_path: Path, root: int) -> None:
+    """What finished once stays finished, also in the mode in which the newest is copied."""
+    scanner = Scanner(CONT_UPDATE, 60)
+    write(tmp_path, "1714557600", "1714557601")
+    assert finished(scanner, root) == ["1714557600"]
+    (tmp_path / "1714557601").unlink()
+    assert finished(scanner, root) == ["1714557600"]
+    (tmp_path / "1714557600").unlink()
+    assert finished(scanner, root) == []
+    assert not scanner._newest
+
+
 def test_not_changed_for_long(tmp_path: Path, root: int) -> None:
     clock = Clock()
     scanner = Scanner(MOVE_DEL, 60, clock=clock)

@@ -1,4 +1,4 @@
-"""The whole exporter and a real server (rclone): modes, options that a server sees, credentials, ends, full disks."""
+"""The whole exporter and real servers (rclone, Ceph): modes, options that they see, credentials, ends, full disks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from click.testing import CliRunner, Result
@@ -25,11 +25,6 @@ KEY = f"2024/05/01/{EPOCH}.sf"
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sftools.export.lane.FIRST_BACKOFF", 0.001)
     monkeypatch.setattr("sftools.export.lane.ONCE_LONGEST_BACKOFF", 0.01)
-
-
-@pytest.fixture
-def bucket(s3_server: Any, new_bucket: Any) -> Any:
-    return new_bucket("rclone", s3_server)
 
 
 @pytest.fixture
@@ -63,7 +58,7 @@ def exporter(source: Path, bucket: Any) -> Iterator[Callable[..., subprocess.Pop
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < end, "does not happen"
         time.sleep(0.02)
@@ -76,6 +71,53 @@ def there(bucket: Any, key: str) -> bool:
         return bool(bucket.head(key))
     except ClientError:
         return False
+
+
+def trace_of(bucket: Any, key: str) -> tuple[int, str | None]:
+    """Size and metadata `trace` of an object; -1 where there is none."""
+    from botocore.exceptions import ClientError
+
+    try:
+        head = bucket.head(key)
+    except ClientError:
+        return -1, None
+    return head["ContentLength"], {name.lower(): value for name, value in head["Metadata"].items()}.get("trace")
+
+
+@pytest.mark.parametrize("client", ["boto3", "minio"])
+def test_cont_update(client: str, source: Path, bucket: Any, exporter: Any) -> None:
+    """The copy of the newest follows it and is marked, until there is a newer one; then the whole takes its place."""
+    other = f"2024/05/01/{EPOCH - 1}.sf"
+    bucket.client.create_bucket(Bucket=bucket.name)
+    bucket.client.put_object(Bucket=bucket.name, Key=other, Body=b"other")
+    exporter("--mode", "cont-update", "--settle", "1000", "--client", client)
+    with (source / str(EPOCH)).open("ab") as file:
+        eventually(lambda: trace_of(bucket, KEY) == (5, "partial"))
+        for size in (9, 13):
+            file.write(b"more")
+            file.flush()
+            eventually(lambda size=size: trace_of(bucket, KEY) == (size, "partial"))  # type: ignore[misc]
+    (source / str(EPOCH + 1)).write_bytes(b"next")
+    eventually(lambda: not (source / str(EPOCH)).exists())
+    assert trace_of(bucket, KEY) == (13, None)
+    assert bucket.contents()[KEY] == b"firstmoremore"
+    assert bucket.contents()[other] == b"other"
+    assert set(bucket.contents()) <= {KEY, other, f"2024/05/01/{EPOCH + 1}.sf"}
+
+
+def test_a_large_file_that_grows(source: Path, bucket: Any) -> None:
+    """Its copy is made of parts, too, and replaced."""
+    path = source / str(EPOCH)
+    for size in (9 << 20, 10 << 20):
+        path.write_bytes(bytes(size))
+        with path.open("ab"):
+            result = once(source, bucket, "--mode", "cont-update", "--settle", "1000")
+        assert result.exit_code == 0, result.output
+        assert trace_of(bucket, KEY) == (size, "partial")
+    assert once(source, bucket, "--mode", "cont-update").exit_code == 0
+    assert trace_of(bucket, KEY) == (10 << 20, None)
+    assert list(bucket.contents()) == [KEY]
+    assert bucket.uploads() == []
 
 
 def test_cont_update_recur(source: Path, bucket: Any) -> None:
@@ -104,12 +146,32 @@ def test_what_a_server_is_told(source: Path, bucket: Any, proxy: Any) -> None:
     assert "content-md5" in sent
 
 
-def test_rate(source: Path, bucket: Any) -> None:
+@pytest.mark.parametrize("client", ["boto3", "minio"])
+def test_what_ceph_does_when_told(client: str, source: Path, ceph_bucket: Any) -> None:
+    """Encrypted, its ETag is no MD5; in parts and whole."""
+    (source / str(EPOCH + 1)).write_bytes(bytes(9 << 20))
+    more = ["--sse", "aws:kms=a-key", "--storage-class", "COLD", "--tags", "a=1,b=x-y", "--client", client]
+    result = once(source, ceph_bucket, *more)
+    assert result.exit_code == 0, result.output
+    assert [len(data) for data in ceph_bucket.contents().values()] == [5, 9 << 20]
+    for key in (KEY, f"2024/05/01/{EPOCH + 1}.sf"):
+        head = ceph_bucket.head(key)
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"], head["StorageClass"]) == ("aws:kms", "a-key", "COLD")
+    tags = ceph_bucket.client.get_object_tagging(Bucket=ceph_bucket.name, Key=KEY)["TagSet"]  # Ceph: of whole ones only
+    assert {each["Key"]: each["Value"] for each in tags} == {"a": "1", "b": "x-y"}
+    assert not list(source.glob("1*"))
+
+
+def test_rate(source: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is sent is counted; test_ship.py tells how long the threads wait."""
+    from sftools.export.ship import Rate
+
+    taken = []
+    monkeypatch.setattr(Rate, "take", lambda self, size: taken.append((self.per_second, size)))
     (source / str(EPOCH)).write_bytes(bytes(30_000))
-    (source / str(EPOCH + 1)).write_bytes(bytes(1))
-    began = time.monotonic()
+    (source / str(EPOCH + 1)).write_bytes(bytes(9 << 20))
     assert once(source, bucket, "--rate", "30k", "--jobs", "1").exit_code == 0
-    assert time.monotonic() - began >= 1
+    assert taken == [(30_000.0, 30_000), (30_000.0, 8 << 20), (30_000.0, 1 << 20)]
 
 
 def test_a_wrong_secret(source: Path, bucket: Any) -> None:
@@ -182,24 +244,17 @@ def test_a_directory_that_vanishes_and_returns(source: Path, bucket: Any, export
     eventually(lambda: there(bucket, f"2024/05/01/{EPOCH + 1}.sf"))
 
 
-def test_tls(source: Path, tmp_path: Path) -> None:
+def test_tls(source: Path, tmp_path: Path, s3_servers: Any, missing: Callable[[str], NoReturn]) -> None:
     """With a certificate of our own: refused unless --ca-bundle says that it is trusted."""
-    import importlib.util
-
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("openssl is not installed")
+        missing("openssl is not installed")
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     words = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(words, check=True, capture_output=True, timeout=60)
-    spec = importlib.util.spec_from_file_location("s3_server", Path(__file__).parents[2] / "scripts" / "s3_server.py")
-    assert spec
-    assert spec.loader
-    servers = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(servers)
     try:
-        with servers.rclone(tmp_path, certificate, key) as server:
+        with s3_servers.rclone(tmp_path, certificate, key) as server:
             env = {"S3_ENDPOINT": server.url, "S3_ACCESS_KEY": server.access_key, "S3_SECRET_KEY": server.secret_key}
             assert once(source, None, env=env).exit_code == 3
             assert (source / str(EPOCH)).exists()
@@ -208,8 +263,8 @@ def test_tls(source: Path, tmp_path: Path) -> None:
                 result = once(source, None, "--ca-bundle", str(certificate), "--client", client, env=env)
                 assert result.exit_code == 0, result.output
             assert (server.root / "telemetry" / KEY).read_bytes() == b"first"
-    except servers.NoServer as error:
-        pytest.skip(str(error))
+    except s3_servers.NoServer as error:
+        missing(str(error))
 
 
 @pytest.fixture

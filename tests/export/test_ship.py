@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -23,9 +23,14 @@ KEY = "2024/05/01/1714557600.sf"
 
 
 class Memory:
-    """A store in memory. honours: whether conditions hold; False ignores them, None answers 501. fault: may raise."""
+    """A store in memory. honours: whether conditions hold; False ignores them, None answers 501. fault: may raise.
+
+    wants_quotes: how it knows an ETag in a condition.
+    """
 
     place = "memory"
+    quoted = True
+    wants_quotes = True
 
     def __init__(self, honours: bool | None = True, fault: Callable[[str], None] = lambda call: None) -> None:
         self.conditions: bool | None = None
@@ -55,7 +60,7 @@ class Memory:
         if self.honours is None:
             raise NoConditions("501")
         there = self.objects[key][2] if key in self.objects else None
-        if there != condition.etag:
+        if there != condition.etag or (condition.etag and self.quoted != self.wants_quotes):
             raise Taken("412")
 
     def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
@@ -256,8 +261,11 @@ def test_a_file_that_changes_is_sent_again(point: str, size: int, tmp_path: Path
     assert [content for content, *_ in store.objects.values()] == [data + b"more"]
 
 
-def test_a_partial_copy_becomes_the_whole(tmp_path: Path, root: int) -> None:
-    store = Memory()
+@pytest.mark.parametrize("quotes", [True, False])
+@pytest.mark.parametrize("honours", [True, False, None])
+def test_a_partial_copy_becomes_the_whole(honours: bool | None, quotes: bool, tmp_path: Path, root: int) -> None:
+    store = Memory(honours)
+    store.wants_quotes = quotes
     path = tmp_path / "in" / NAME
     for text in (b"1", b"22", b"x"):  # also when it is written anew
         path.write_bytes(text)
@@ -290,6 +298,25 @@ def test_stopping_keeps_what_was_sent(tmp_path: Path, root: int) -> None:
         first.ship(root, NAME, final=True, settled=True)
     assert ship(store, tmp_path, root) is Result.REMOVED
     assert store.sent_parts == 4
+
+
+def test_rate() -> None:
+    """Each waits until what was taken before it is through; all threads together, whatever the clock does between."""
+
+    class Stop(threading.Event):
+        waited: ClassVar[list[float | None]] = []
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.waited.append(timeout)
+            return False
+
+    now = [50.0]
+    rate = Rate(1000, Stop(), lambda: now[0])
+    for size in (500, 2000, 1):
+        rate.take(size)
+    now[0] = 100.0
+    rate.take(1)
+    assert Stop.waited == [0, 0.5, 2.5, 0]
 
 
 def test_errors_are_of_one_tree() -> None:
