@@ -148,7 +148,7 @@ class _Ticker:
 
 
 class _Command:
-    """A process that waits to become the command until begin(). Raises UsageError where there is no such command or process."""
+    """A process that waits to become the command until begin(). Raises UsageError where there is no such command."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.status: int | None = None
