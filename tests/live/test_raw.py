@@ -140,18 +140,21 @@ def test_sysdig_reads_it_event_for_event(recorded: tuple[Path, list[Recorded]]) 
     known = [e for e in events if e.row.id <= SYSDIG_NEWEST and e.row.id != PPME_SCAPEVENT_E]
     assert len(known) > 1000
     assert [line[:3] for line in got] == [[str(e.ts), str(e.tid), e.row.name] for e in known]
+    compared = 0
     for (_, _, _, arguments), event in zip(got, known, strict=True):
         first = next(iter(event.params), None)
         if first in ("res", "fd") and event.name != "MMAP":  # which it shows as an address
             said = re.match(rf"{first}=(-?\d+)", arguments)
-            assert said, arguments
-            assert int(said[1]) == event.params[first], arguments
+            assert said or not arguments
+            assert said is None or int(said[1]) == event.params[first], arguments
+            compared += said is not None
         if (
             event.name in ("OPENAT_2", "OPEN", "MKDIR_2", "UNLINK_2")
             and event.params["res" if first == "res" else "fd"]
         ):
             name = event.params["name" if "name" in event.params else "path"]
             assert name.decode() in arguments
+    assert compared > 1000
 
 
 def test_tshark_reads_it_event_for_event(recorded: tuple[Path, list[Recorded]]) -> None:
