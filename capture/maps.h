@@ -36,6 +36,7 @@ struct counters {
 	u64 unread;       // parameters left empty: the process's memory could not be read
 	u64 compat;       // 32-bit system calls: not recorded
 	u64 sampled_out;  // events outside of the part of each second that is recorded
+	u64 unfollowed;   // processes that are not recorded, though their parents are: there are too many
 	u64 truncated;    // messages of sendmmsg and recvmmsg beyond those that one call's events can have
 };
 

@@ -43,7 +43,7 @@ int BPF_PROG(tuple, struct pt_regs *regs, long ret)
 			put_tuple(s, sock_of(task, fd), address, OUTBOUND);
 		} else {
 			address = read_address(s, ret >= 0 ? argument(regs, 4) : 0, user_number(argument(regs, 5), 4));
-			put_user(s, (void *)argument(regs, 1), ret > 0 ? up_to_snaplen(ret) : 0);
+			put_user(s, (void *)argument(regs, 1), ret > 0 ? up_to_snaplen((u64)ret < size ? ret : size) : 0);
 			put_tuple(s, ret >= 0 ? sock_of(task, fd) : NULL, address, INBOUND);
 			put_s64(s, fd);
 			put_u32(s, size);

@@ -45,7 +45,6 @@ static __always_inline void put_param(struct scratch *s, struct task_struct *tas
 	case K_RES: return put_s64(s, ret);
 	case K_S64: return put_s64(s, (s32)v);
 	case K_U8: return put_u8(s, v);
-	case K_U16: return put_u16(s, v);
 	case K_U32: return put_u32(s, v);
 	case K_U64: return put_u64(s, v);
 	case K_ZERO8: return put_u8(s, 0);

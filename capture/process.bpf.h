@@ -152,7 +152,8 @@ static __always_inline u64 capabilities(const void *field)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(exec, struct pt_regs *regs, long ret)
 {
-	const struct rule *rule = &rules[regs->orig_ax & (SYSCALLS - 1)];
+	// After success the number is execve's of the new program's kind.
+	const struct rule *rule = &rules[(ret == 0 ? __NR_execve : regs->orig_ax) & (SYSCALLS - 1)];
 	bool at = rule->event == PPME_SYSCALL_EXECVEAT_X;
 	struct task_struct *task = current_task();
 	struct mm_struct *mm = BPF_CORE_READ(task, mm);
@@ -265,8 +266,11 @@ int BPF_PROG(process_exit, struct task_struct *task)
 		return 0;
 	if (recorded(PPME_PROCEXIT_1_E) && wanted(tgid))
 		put_exit(task);
-	// With its last thread the process is over: its number will be another's.
-	if (settings.by_tgid && BPF_CORE_READ(task, signal, live.counter) == 0)
+	// With its last thread the process is over: its number will be another's. One that is followed is recorded only
+	// as a child of another; one that was named is recorded whenever it runs. Two threads that end at once see no
+	// other alive: only the one that is alone may delete.
+	if (settings.by_tgid && settings.follow && BPF_CORE_READ(task, signal, live.counter) == 0 &&
+	    BPF_CORE_READ(task, signal, nr_threads) == 1)
 		bpf_map_delete_elem(&tgids, &tgid);
 	return 0;
 }
@@ -277,7 +281,11 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 {
 	u32 from = BPF_CORE_READ(parent, tgid), to = BPF_CORE_READ(child, tgid);
 	u8 yes = 1;
-	if (settings.by_tgid && settings.follow && from != to && bpf_map_lookup_elem(&tgids, &from))
-		bpf_map_update_elem(&tgids, &to, &yes, BPF_ANY);
+	if (!settings.by_tgid || !settings.follow || from == to)
+		return 0;
+	if (!bpf_map_lookup_elem(&tgids, &from))
+		bpf_map_delete_elem(&tgids, &to);  // where a process of that number ended unseen
+	else if (bpf_map_update_elem(&tgids, &to, &yes, BPF_ANY))
+		COUNT(unfollowed);
 	return 0;
 }

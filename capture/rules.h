@@ -27,7 +27,7 @@ enum kind {
 	K_NONE,      // nothing: length 0
 	K_RES,       // the result
 	K_S64,       // argument a, a signed 32-bit number, as 64 bits: fds, pids
-	K_U8, K_U16, K_U32, K_U64,  // argument a
+	K_U8, K_U32, K_U64,  // argument a
 	K_ZERO8,     // a byte 0: what the format has but no recorder fills
 	K_ZERO32,
 	K_STR,       // the string at argument a

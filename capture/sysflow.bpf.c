@@ -41,20 +41,32 @@ struct {
 	},
 };
 
+// Numbers of other kinds of system calls: execve's of i386, and what x32's have in common.
+#define IA32_EXECVE 11
+#define X32 0x40000000
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
 	u64 number = regs->orig_ax;
-	if (number >= SYSCALLS)
-		return 0;
-	const struct rule *rule = &rules[number];
-	if (rule->program == TO_NONE || !recorded(rule->event) || !wanted(bpf_get_current_pid_tgid() >> 32))
-		return 0;
-	// The numbers of 32-bit calls mean other calls.
-	if (BPF_CORE_READ(current_task(), thread_info.status) & TS_COMPAT) {
-		COUNT(compat);
+	if (number >= SYSCALLS) {
+		if (number & X32 && (s64)number > 0 && wanted(bpf_get_current_pid_tgid() >> 32))
+			COUNT(compat);
 		return 0;
 	}
+	// The numbers of 32-bit calls mean other calls; but a 64-bit exec of a 32-bit program ends as one too.
+	if (BPF_CORE_READ(current_task(), thread_info.status) & TS_COMPAT) {
+		if (!wanted(bpf_get_current_pid_tgid() >> 32))
+			return 0;
+		if (number != IA32_EXECVE || ret != 0) {
+			COUNT(compat);
+			return 0;
+		}
+		number = __NR_execve;
+	}
+	const struct rule *rule = &rules[number & (SYSCALLS - 1)];
+	if (rule->program == TO_NONE || !recorded(rule->event) || !wanted(bpf_get_current_pid_tgid() >> 32))
+		return 0;
 	bpf_tail_call(ctx, &programs, rule->program);
 	return 0;
 }

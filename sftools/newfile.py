@@ -37,12 +37,14 @@ def is_temporary(name: str) -> bool:
 class NewFile:
     """A file that appears under its name when it is complete: open(), write() or stream(), commit() or abandon().
 
-    All but abandon() raise OutputError; what is written to the stream raises OSError.
+    mode: of the file, less the umask. All but abandon() raise OutputError; what is written to the stream raises
+    OSError.
     """
 
-    def __init__(self, path: str, force: bool) -> None:
+    def __init__(self, path: str, force: bool, mode: int = 0o666) -> None:
         self._path = path
         self._force = force
+        self._mode = mode
         self._fd = -1
         self._temporary: str | None = None
 
@@ -55,7 +57,7 @@ class NewFile:
             if os.path.exists(self._path):  # what a symbolic link points at is replaced, not the link
                 self._path = os.path.realpath(self._path)
             self._temporary = temporary_name(self._path)
-            self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode)
         except OSError as error:
             _refuse(self._path, error)
 

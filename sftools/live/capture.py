@@ -112,11 +112,6 @@ class Capture:
         return count
 
     @property
-    def listed(self) -> bool:
-        """All lists are delivered: from here on there are events only."""
-        return self._listed is None
-
-    @property
     def statistics(self) -> dict[str, int]:
         """events: taken so far; out_of_order: those of them that were sorted; and what Probe.statistics() tells."""
         return {"events": self._ring.events, "out_of_order": self._ring.out_of_order, **self.probe.statistics()}
@@ -152,6 +147,7 @@ class Capture:
         if self._stopped_at and not self._detached:
             self._detached = True
             self.probe.detach()
+            time.sleep(SETTLE_NS / 1e9)  # programs that are running finish
         until = self._stopped_at or self.now() - SETTLE_NS
         got = self._ring.drain(self._batch, until)
         if got:
@@ -173,6 +169,8 @@ class Capture:
     def _lists(self) -> bool:
         """The next block of the lists; False when there is none left."""
         assert self._listed is not None
+        if self._stopped_at:
+            self._head = iter(())
         began = self.now()
         for block in self._head:
             kind = int.from_bytes(block[:4], "little")

@@ -139,7 +139,7 @@ class ContainerLookup:
             container, kind, attempt = turn
             try:
                 facts = self._ask(container.decode("utf-8", "replace"), kind)
-            except NotKnown:
+            except (NotKnown, ValueError):  # an answer may name what is no text
                 with self._changed:
                     if attempt < len(_RETRIES):
                         self._push(time.monotonic() + _RETRIES[attempt], container, kind, attempt + 1)

@@ -110,8 +110,10 @@ def _take(connection: socket.socket, size: int) -> bytes:
 
 
 def text_field(number: int, text: str) -> bytes:
-    """A string field of a message, of at most 127 bytes."""
+    """A string field of a message. Raises ValueError where it has more than 127 bytes, or is no text."""
     data = text.encode()
+    if len(data) > 127:
+        raise ValueError(f"a text of {len(data)} bytes")
     return bytes([number << 3 | 2, len(data)]) + data
 
 

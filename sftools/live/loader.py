@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import platform
+import signal
 import struct
 import time
 from collections.abc import Iterable, Iterator
@@ -27,12 +28,14 @@ BTF = Path("/sys/kernel/btf/vmlinux")
 OLDEST_KERNEL = (5, 8)
 
 _SECOND = 1_000_000_000
+# PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h.
+_HOST_PID_NAMESPACE = 0xEFFFFFFC
 MIN_BUFFER = 4096
 MAX_BUFFER = 1 << 30
 
 # struct sysflow_settings and struct counters of capture/maps.h.
 _SETTINGS = struct.Struct("<Q8Q8QQ4I4B4x")
-_REASONS = ("ring_full", "too_large", "unread", "compat", "sampled_out", "truncated")
+_REASONS = ("ring_full", "too_large", "unread", "compat", "sampled_out", "unfollowed", "truncated")
 
 # The verifier's log comes as one text, and why it refuses stands at its end.
 _LOG_BYTES = 1 << 20
@@ -120,7 +123,10 @@ def _hierarchy(cgroups: Iterable[Path]) -> int:
     found = set()
     for path in cgroups:
         parts = path.relative_to(_CGROUP_ROOT).parts if path.is_relative_to(_CGROUP_ROOT) else ()
-        found.add(_HIERARCHIES.get(parts[0], 0) if parts else 0)
+        name = parts[0] if parts else ""
+        if name not in (*_HIERARCHIES, "unified", "") and not (_CGROUP_ROOT / "cgroup.controllers").exists():
+            raise UsageError(f"cgroup {path}: of version 1's hierarchies only {' and '.join(_HIERARCHIES)}")
+        found.add(_HIERARCHIES.get(name, 0))
     if len(found) > 1:
         raise UsageError("cgroups of several hierarchies: give all under one of memory, pids, or version 2's")
     return found.pop() if found else 0
@@ -139,6 +145,11 @@ def check_host() -> None:
         raise CaptureError(f"live capture needs kernel 5.8 or newer; this is {release}")
     if not BTF.exists():
         raise CaptureError(f"the kernel has no type information: {BTF} is missing; use one with CONFIG_DEBUG_INFO_BTF")
+    with suppress(OSError):
+        if os.stat("/proc/self/ns/pid").st_ino != _HOST_PID_NAMESPACE:
+            raise CaptureError(
+                "live capture needs the host's pid namespace: run the container with --pid=host (hostPID)"
+            )
     if not PROBE.exists():
         raise CaptureError(f"the eBPF programs are not built: {PROBE.name} is missing; run `make probe`")
 
@@ -237,7 +248,12 @@ class Probe:
         self._library.bpf_map__set_max_entries(self._map("ring"), self.options.ring_bytes)
         self._library.bpf_map__set_max_entries(self._map("scratches"), self._cpus)
         self._configure()
-        failed = self._library.bpf_object__load(self._object)
+        # A handler that raises would do so in libbpf's call of _Log._take, where ctypes swallows it: signals wait.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            failed = self._library.bpf_object__load(self._object)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
         if failed:
             raise CaptureError(_refusal(-failed, self._log.lines))
         self.ring_fd: int = self._library.bpf_map__fd(self._map("ring"))
@@ -247,6 +263,8 @@ class Probe:
             self._update("comms", comm[:15].ljust(16, b"\0"), "name of a thread")
         for path in self.options.cgroups:
             try:
+                if not (path / "cgroup.procs").exists():
+                    raise CaptureError(f"{path} is no cgroup: it is wanted as a directory under {_CGROUP_ROOT}")
                 self._update("cgroups", struct.pack("<Q", path.stat().st_ino), "cgroup")
             except OSError as error:
                 raise CaptureError(f"cgroup {path}: {error.strerror}") from None
@@ -295,9 +313,9 @@ class Probe:
         """What did not get through, by reason (struct counters of capture/maps.h), and events that the kernel skipped.
 
         ring_full, too_large: events lost. unread: parameters left empty because the process's memory could not be
-        read. compat: 32-bit system calls, those whose number would be recorded if it were a 64-bit one's. sampled_out:
-        left out by the sampling. truncated: messages of sendmmsg and recvmmsg beyond 124. missed: events that came
-        while another of the same program was being made. After close() the last numbers.
+        read. compat: 32-bit system calls. sampled_out: left out by the sampling. unfollowed: processes that are not
+        recorded, though their parents are, as there are too many. truncated: messages of sendmmsg and recvmmsg beyond
+        124. missed: events that came while another of the same program was being made. After close() the last numbers.
         """
         if not self._object:
             return dict(self._last)

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, NoReturn
@@ -86,9 +86,6 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
     itself), and the session goes on until it ends. A second one is left to whoever handled them before. For the main
     thread. Raises CaptureError.
     """
-    for pid in options.probe.pids:
-        if not os.path.exists(f"/proc/{pid}"):
-            raise UsageError(f"there is no process {pid}")
     with ExitStack() as stack:
         # First, while there is one thread: a process is forked.
         command = _Command(options.command) if options.command else None
@@ -107,7 +104,9 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
         )
         ticker.capture = capture
         if options.names:
-            lookup = ContainerLookup(capture.inject, cri=options.cri_sockets, timeout_ms=options.timeout_ms)
+            lookup = ContainerLookup(
+                capture.inject, cri=options.cri_sockets, timeout_ms=options.timeout_ms, clock=capture.now
+            )
             lookups.append(lookup)
             stack.callback(lookup.close)
         session = Session(capture, command)
@@ -165,13 +164,13 @@ class _Command:
     def _become(self, reading: int) -> NoReturn:
         try:
             os.close(self._go)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)
             # Without reading, which would be recorded: the capture has begun by then.
             ready = select.poll()
             ready.register(reading, select.POLLIN)
             if not ready.poll()[0][1] & select.POLLIN:
                 os._exit(0)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
-                signal.signal(number, signal.SIG_DFL)
             os.execv(self._program, self._arguments)
         except OSError as error:
             os.write(2, os.fsencode(f"{self._program}: {error.strerror}\n"))
@@ -179,7 +178,8 @@ class _Command:
             os._exit(_NOT_RUNNABLE)
 
     def begin(self) -> None:
-        os.write(self._go, b"\0")
+        with suppress(BrokenPipeError):  # it was killed while it waited
+            os.write(self._go, b"\0")
         os.close(self._go)
         self._go = -1
 
@@ -227,6 +227,7 @@ def _stopped_by_signals(stop: Callable[[], None], command: _Command | None) -> I
             before[each] = signal.signal(each, end)
     if command is not None:
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, child)
+        child(signal.SIGCHLD, None)  # it may have ended before
     try:
         yield
     finally:

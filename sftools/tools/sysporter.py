@@ -40,6 +40,8 @@ _LIVE = (
     "sampling_ratio", "drop_mode",
 )  # fmt: skip
 _ROOM = 1 << 20
+# A raw capture has the environment of every process, and what it read and wrote.
+_PRIVATE = 0o600
 # Lines of damage that are shown; --stats counts them all.
 _SHOWN = 5
 
@@ -243,7 +245,7 @@ def main(context: click.Context, /, **given: Any) -> int:
     if socket and not _on_command_line(context, "write"):
         write = None  # an option goes before an environment variable
     if given["raw"]:
-        return _record(given, command, write, socket)
+        return _record(context, given, command, write, socket)
     if not write and not socket:
         raise UsageError("no output: -w FILE, -w DIR/, -w - for standard output, or -u SOCKET")
 
@@ -315,6 +317,18 @@ def main(context: click.Context, /, **given: Any) -> int:
     return status or (EXIT_DAMAGED if total.damaged else EXIT_OK)
 
 
+def _process(pid: int) -> int:
+    """The pid of --pid, which has to be a running process's. Raises UsageError."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        raise UsageError(f"--pid {pid}: there is no such process") from None
+    process = int(text.partition("\nTgid:")[2].split()[0])
+    if process != pid:
+        raise UsageError(f"--pid {pid}: is a thread of process {process}")
+    return pid
+
+
 def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextManager[Session]:
     """The capture of the running system that the options ask for."""
     from sftools.engine.engine_cy import data_events, events_of_use
@@ -327,7 +341,9 @@ def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextMa
     if command and given["pids"]:
         raise UsageError("a command or --pid: what is traced is one or the other")
     events = None if given["raw"] and not given["drop_mode"] else events_of_use()
-    pids = frozenset(given["pids"])
+    if command and given["write"] == STDIN:
+        raise UsageError("standard output is the command's: name a file with -w")
+    pids = frozenset(map(_process, given["pids"]))
     if events and given["mode"] == CONSUME:
         events -= data_events()
     if events and given["expression"].strip():
@@ -345,7 +361,7 @@ def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextMa
         pids=pids,
         follow=bool(given["pids"]),
         comms=frozenset(os.fsencode(name)[:15] for name in given["comms"]),
-        cgroups=frozenset(Path(path).absolute() for path in given["cgroups"]),
+        cgroups=frozenset(Path(path).resolve() for path in given["cgroups"]),
         events=events,
         sampled=data_events(),
         sampling_ratio=given["sampling_ratio"],
@@ -361,18 +377,20 @@ def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextMa
     )
 
 
-def _record(given: dict[str, Any], command: list[str] | None, write: str | None, socket: str | None) -> int:
+def _record(
+    context: click.Context, given: dict[str, Any], command: list[str] | None, write: str | None, socket: str | None
+) -> int:
     """--raw: the capture as it comes, into one file."""
     if given["read"] or given["inputs"]:
         raise UsageError("--raw records the running system: without -r")
     for name, option in (("rotate", "-G"), ("expression", "-f"), ("containers", "-c")):
-        if given[name]:
+        if _on_command_line(context, name):  # the environment may be a service's for all
             raise UsageError(f"{option} is for traces, not for --raw")
     if socket or not write or write.endswith("/") or os.path.isdir(write):
         raise UsageError("--raw records into one file: -w FILE, or -w - for standard output")
     if write == STDIN and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: redirect it, or name a file with -w")
-    file = None if write == STDIN else newfile.NewFile(write, given["force"])
+    file = None if write == STDIN else newfile.NewFile(write, given["force"], _PRIVATE)
     progress = None if given["quiet"] or not sys.stderr.isatty() else Progress("events")
     if file:
         file.open()
@@ -452,6 +470,8 @@ def _report_live(counts: dict[str, int], given: dict[str, Any]) -> None:
     """What a live capture lost, and with --stats all that it counted."""
     if lost := counts["ring_full"] + counts["too_large"] + counts["missed"]:
         _say(f"{lost} events lost ({counts['ring_full']} because the buffer was full: --buffer makes it larger)")
+    if counts["unfollowed"]:
+        _say(f"{counts['unfollowed']} processes were not recorded, though their parents were: there were too many")
     if counts["compat"] and not given["quiet"]:
         _say(f"{counts['compat']} system calls of 32-bit programs were not recorded")
     if given["stats"] or given["debug"]:

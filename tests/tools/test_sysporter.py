@@ -319,10 +319,23 @@ def test_without_input_it_is_live(refused):
 
 
 def test_live_options(refused):
-    arguments = ["--pid", "7", "--comm", "nginx", "--snaplen", "0", "--buffer", "64K", "-p", "/run/x.sock", "-t", "5"]
+    arguments = [
+        "--pid",
+        str(os.getpid()),
+        "--comm",
+        "nginx",
+        "--snaplen",
+        "0",
+        "--buffer",
+        "64K",
+        "-p",
+        "/run/x.sock",
+        "-t",
+        "5",
+    ]
     run("-w", "x.sf", *arguments, "-m", "consume", "-s", "4", "--duration", "0.5", status=1)
     (asked,) = refused
-    assert asked.probe.pids == {7}
+    assert asked.probe.pids == {os.getpid()}
     assert asked.probe.comms == {b"nginx"}
     assert (asked.probe.snaplen, asked.probe.buffer, asked.probe.sampling_ratio) == (0, 65536, 4)
     assert tables.PPME_SYSCALL_READ_X not in asked.probe.events
@@ -346,6 +359,8 @@ def test_what_a_filter_leaves_out_is_left_out_by_the_kernel(refused):
     [
         (["-r", "x.scap", "-w", "x.sf", "--", "true"], "a command is traced live"),
         (["-w", "x.sf", "--pid", "1", "--", "true"], "a command or --pid"),
+        (["-w", "-", "--", "true"], "standard output is the command's"),
+        (["-w", "x.sf", "--pid", "4194305"], "--pid 4194305: there is no such process"),
         (["-w", "x.sf", "-k", "kmod"], "there is only ebpf-core"),
         (["--raw", "-w", "d/"], "--raw records into one file"),
         (["--raw", "-r", "x.scap", "-w", "y"], "--raw records the running system"),
