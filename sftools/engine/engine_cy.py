@@ -1545,9 +1545,6 @@ class Engine:
                     thread.vtid = thread.tid
                     thread.vpid = thread.pid
                 self.threads.join_group(thread)
-                # Nothing but this event tells of it: a filter in the kernel left its clone out.
-                if thread.group is not None and not thread.group.cwd and cursor.plen[6]:
-                    thread.group.cwd = _directory(cursor.str_param(6))
             if cursor.nparams > 15 and cursor.plen[15]:
                 thread.env = cursor.bytes_param(15)[:_MAX_STRINGS]
             if cursor.nparams > 14 and cursor.plen[14]:

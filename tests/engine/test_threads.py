@@ -277,18 +277,6 @@ def test_events_of_unknown_threads_are_counted(convert: Convert) -> None:
     assert done.order == ["SFHeader"]
 
 
-def test_a_thread_whose_first_event_is_its_exec_has_its_directory_from_it(convert: Convert) -> None:
-    """As live, where a filter on names, or on a cgroup that was joined, leaves the clone out."""
-    out = io.BytesIO()
-    writer = ScapWriter(out)
-    writer.section()
-    exec_ = (0, b"/b", b"", 999, 999, 1, b"/srv/data", 0, 0, 0, 0, 0, 0, b"b", b"cpu=/")
-    writer.event(10**9, 999, "PPME_SYSCALL_EXECVE_19_X", exec_)
-    writer.event(2 * 10**9, 999, "PPME_SYSCALL_MKDIR_2_X", {"res": 0, "path": "new", "mode": 0o755})
-    done = convert(out.getvalue())
-    assert [file["path"] for file in done.of("File")] == ["/srv/data/new"]
-
-
 @pytest.mark.parametrize("tid", [-1, 0, 2**63 - 1, -(2**63)])
 def test_tids_that_cannot_be(convert: Convert, tid: int) -> None:
     calls = ["openat dirfd=AT_FDCWD name=/a flags=O_RDONLY fd=3 mode=0", "close fd=3 res=0", "setuid uid=0 res=0",

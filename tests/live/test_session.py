@@ -97,6 +97,16 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         select.select([], [], [], 0.01)
 
 
+def writes(process: subprocess.Popen[str], directory: Path) -> bool:
+    """Whether it has begun its file, which has no name yet: then it has read /proc."""
+    for fd in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            target = os.readlink(fd)
+            if target.startswith(str(directory)) and (target.endswith("(deleted)") or ".tmp" in target):
+                return True
+    return False
+
+
 def paths(trace: Path) -> list[str]:
     return [record.file.path for record in sftools.open(trace) if record.type in ("FF", "FE") and record.file]
 
@@ -106,7 +116,7 @@ def test_a_signal_ends_it_and_everything_is_written(
     number: int, start: Start, shell: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     porter = start(*EVERYTHING, "--pid", str(shell.pid), "-w", "out.sf")
-    wait_for(lambda: any(tmp_path.iterdir()), porter)  # its temporary file: it has read /proc
+    wait_for(lambda: writes(porter, tmp_path), porter)
     assert not (tmp_path / "out.sf").exists()
     do(shell, "mkdir before; echo x > still-open; exec 7>still-open")
     ids = programs(porter)
@@ -125,7 +135,7 @@ def test_after_kill_nothing_is_attached_and_no_half_file_has_its_name(
     start: Start, shell: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     porter = start(*EVERYTHING, "--pid", str(shell.pid), "-w", "out.sf")
-    wait_for(lambda: any(tmp_path.iterdir()), porter)  # its temporary file: it has read /proc
+    wait_for(lambda: writes(porter, tmp_path), porter)
     do(shell, "mkdir before")
     ids = programs(porter)
     assert loaded(ids)
@@ -194,7 +204,7 @@ def test_only_a_process_and_what_it_starts(start: Start, shell: subprocess.Popen
 
 
 def test_only_threads_of_a_name(start: Start, tmp_path: Path) -> None:
-    script = "cp /bin/mkdir named; ./named yes; mkdir no; rm named"
+    script = "cp /bin/mkdir named; ./named $PWD/yes; mkdir no; rm named"
     porter = start("--comm", "named", "-w", "out.sf", "--", "sh", "-c", script)
     assert porter.communicate() == ("", "")
     found = [path for path in paths(tmp_path / "out.sf") if path.startswith(str(tmp_path))]
@@ -210,7 +220,7 @@ def test_only_a_cgroup(start: Start, shell: subprocess.Popen[str], tmp_path: Pat
     group.mkdir()
     try:
         porter = start("--cgroup", str(group), "-w", "out.sf")
-        wait_for(lambda: any(tmp_path.iterdir()), porter)  # its temporary file: it has read /proc
+        wait_for(lambda: writes(porter, tmp_path), porter)
         do(shell, f"mkdir outside; (echo 0 > {group}/cgroup.procs; mkdir inside)")
         porter.send_signal(signal.SIGINT)
         assert porter.communicate()[1] == ""
