@@ -53,7 +53,7 @@ def shell(start: Start) -> subprocess.Popen[str]:
 
 
 def do(shell: subprocess.Popen[str], line: str) -> None:
-    """Lets the shell run a line, and waits for its end."""
+    """Lets the shell run a line, and waits for its end; returns None, so that `or` goes on to a condition."""
     assert shell.stdin is not None
     assert shell.stdout is not None
     shell.stdin.write(line + "\n")
@@ -78,6 +78,11 @@ def loaded(ids: set[str]) -> list[str]:
     return [i for i in ids if subprocess.run([bpftool, "prog", "show", "id", i], capture_output=True).returncode == 0]
 
 
+def gone(ids: set[str]) -> bool:
+    """Whether the kernel lets go of the programs, which it does a little after their process has ended."""
+    return any(not loaded(ids) or select.select([], [], [], 0.02)[0] for _ in range(200))
+
+
 def wait_until_it_records(process: subprocess.Popen[str], shell: subprocess.Popen[str], directory: Path) -> None:
     """Until a file that the shell made is in the bytes that come out: the capture goes to standard output."""
     assert process.stdout is not None
@@ -98,7 +103,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 def writes(process: subprocess.Popen[str], directory: Path) -> bool:
-    """Whether it has begun its file, which has no name yet: then it has read /proc."""
+    """Whether it has begun its file, which has no name yet: it has read /proc, and an event after that."""
     for fd in Path(f"/proc/{process.pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             target = os.readlink(fd)
@@ -116,7 +121,7 @@ def test_a_signal_ends_it_and_everything_is_written(
     number: int, start: Start, shell: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     porter = start(*EVERYTHING, "--pid", str(shell.pid), "-w", "out.sf")
-    wait_for(lambda: writes(porter, tmp_path), porter)
+    wait_for(lambda: do(shell, ":") or writes(porter, tmp_path), porter)
     assert not (tmp_path / "out.sf").exists()
     do(shell, "mkdir before; echo x > still-open; exec 7>still-open")
     ids = programs(porter)
@@ -124,10 +129,10 @@ def test_a_signal_ends_it_and_everything_is_written(
     porter.send_signal(number)
     _, said = porter.communicate()
     assert (porter.returncode, said) == (0, "")
-    assert loaded(ids) == []
+    assert gone(ids)
     found = paths(tmp_path / "out.sf")
     assert str(tmp_path / "before") in found
-    assert found.count(str(tmp_path / "still-open")) == 2
+    assert found.count(str(tmp_path / "still-open")) >= 2  # a flow for each fd
     assert sorted(os.listdir(tmp_path)) == ["before", "out.sf", "still-open"]
 
 
@@ -135,13 +140,13 @@ def test_after_kill_nothing_is_attached_and_no_half_file_has_its_name(
     start: Start, shell: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     porter = start(*EVERYTHING, "--pid", str(shell.pid), "-w", "out.sf")
-    wait_for(lambda: writes(porter, tmp_path), porter)
+    wait_for(lambda: do(shell, ":") or writes(porter, tmp_path), porter)
     do(shell, "mkdir before")
     ids = programs(porter)
     assert loaded(ids)
     porter.kill()
     porter.wait()
-    assert loaded(ids) == []
+    assert gone(ids)
     assert not (tmp_path / "out.sf").exists()
 
 
@@ -220,8 +225,9 @@ def test_only_a_cgroup(start: Start, shell: subprocess.Popen[str], tmp_path: Pat
     group.mkdir()
     try:
         porter = start("--cgroup", str(group), "-w", "out.sf")
-        wait_for(lambda: writes(porter, tmp_path), porter)
-        do(shell, f"mkdir outside; (echo 0 > {group}/cgroup.procs; mkdir inside)")
+        inside = f"(echo 0 > {group}/cgroup.procs; /bin/true)"
+        wait_for(lambda: do(shell, inside) or writes(porter, tmp_path), porter)
+        do(shell, f"mkdir outside; (echo 0 > {group}/cgroup.procs; mkdir $PWD/inside)")
         porter.send_signal(signal.SIGINT)
         assert porter.communicate()[1] == ""
     finally:
@@ -244,29 +250,25 @@ def test_without_the_programs_it_says_how_to_make_them(
     assert not list(tmp_path.iterdir())
 
 
-def test_without_permission_it_is_one_line(permitted: None) -> None:
-    """As nobody, who cannot read this checkout perhaps: so the modules are loaded before."""
-    script = (
-        "import os, sys\n"
-        "from sftools.tools import sysporter\n"
-        "import sftools.porter, sftools.live.session, sftools.engine.engine_cy\n"
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "sysporter.main(['-w', '/dev/null', '--force'])"
-    )
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+def test_without_permission_it_is_one_line(permitted: None, tmp_path: Path) -> None:
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed")
+    bare = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
+    ran = subprocess.run([*bare, *PORTER, "-w", "out.sf"], cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 1, ran.stderr
     assert ran.stderr == (
         "sysporter: live capture is not permitted: run as root, or with the capabilities CAP_BPF and CAP_PERFMON\n"
     )
+    assert os.listdir(tmp_path) == []
 
 
 STORM = "import os\nfor _ in range(100_000):\n    try: os.rmdir('nothing')\n    except OSError: pass"
 
 
 def test_losses_are_counted_said_and_marked(start: Start, tmp_path: Path) -> None:
-    """A buffer of 64 KiB, and a reader whose output nobody takes: what does not fit is counted."""
+    """A buffer of one page: what does not fit is counted."""
     command = [os.path.realpath(sys.executable), "-I", "-S", "-c", STORM]
-    porter = start("--raw", "--buffer", "64K", "--stats", "-w", "out.scap", "--", *command)
+    porter = start("--raw", "--buffer", "4K", "--stats", "-w", "out.scap", "--", *command)
     _, said = porter.communicate()
     assert porter.returncode == 0
     events = events_of((tmp_path / "out.scap").read_bytes())
@@ -283,7 +285,8 @@ def test_losses_are_counted_said_and_marked(start: Start, tmp_path: Path) -> Non
     )
     marks = [event.row.code for event in events if event.row.code.startswith("PPME_DROP")]
     assert marks
-    assert marks.count("PPME_DROP_E") == marks.count("PPME_DROP_X")
+    # Where there is room for the first mark only, it comes again with the next event.
+    assert marks.count("PPME_DROP_E") >= marks.count("PPME_DROP_X") > 0
 
 
 @pytest.mark.parametrize("snaplen", [0, 5, 200])
