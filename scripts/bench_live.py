@@ -64,9 +64,9 @@ class Beside:
             raise TracerEnded(self.process.communicate()[1])
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.process.send_signal(signal.SIGINT)
-        _, self.said = self.process.communicate()
+        self.said = self.process.communicate()[1]
 
     def usage(self) -> tuple[float, int]:
         """CPU seconds so far and resident KiB."""
