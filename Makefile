@@ -105,9 +105,10 @@ fixtures: setup ## write tests/fixtures anew: captures from their scenarios, gol
 	$(BIN)/python scripts/golden.py
 	$(BIN)/python scripts/make_traces.py
 
-bench: setup ## time and memory: of conversions beside gzip -dc, of sysprint beside fastavro, of exporting beside boto3
+bench: setup ## time and memory: of conversions beside gzip -dc, of sysprint beside fastavro, of live capture, of exporting beside boto3
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_sysprint.py
+	$(BIN)/python scripts/bench_live.py
 	$(BIN)/python scripts/bench_exporter.py
 
 asan: $(VENV)/.ready ## compile with address and undefined-behaviour sanitizers, into build/asan

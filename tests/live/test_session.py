@@ -1,0 +1,299 @@
+"""sysporter without -r: how a live capture begins, ends, rotates, is limited and says what it lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sftools
+from sftools.live import loader
+from sftools.tools import sysporter
+from tests.live.conftest import events_of
+
+PORTER = [sys.executable, "-m", sysporter.__name__]
+EVERYTHING = ["--file-read-mode", "0", "--no-file-only"]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(permitted: None, tmp_path: Path) -> Iterator[Start]:
+    """Starts sysporter in an empty directory, and a shell that waits for a line with what it has to do: both end."""
+    running: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str, **given: Any) -> subprocess.Popen[str]:
+        command = list(arguments) if arguments[0] == "sh" else [*PORTER, *arguments]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True, **given,
+        )  # fmt: skip
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def shell(start: Start) -> subprocess.Popen[str]:
+    return start("sh", "-c", 'while read line; do eval "$line"; echo done; done')
+
+
+def do(shell: subprocess.Popen[str], line: str) -> None:
+    """Lets the shell run a line, and waits for its end; returns None, so that `or` goes on to a condition."""
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    shell.stdin.write(line + "\n")
+    shell.stdin.flush()
+    assert shell.stdout.readline() == "done\n"
+
+
+def programs(process: subprocess.Popen[str]) -> set[str]:
+    """The ids of the eBPF programs that a process has."""
+    found = set()
+    for info in Path(f"/proc/{process.pid}/fdinfo").iterdir():
+        with contextlib.suppress(OSError):
+            found |= set(re.findall(r"^prog_id:\s+(\d+)", info.read_text(), re.MULTILINE))
+    return found
+
+
+def loaded(ids: set[str]) -> list[str]:
+    """Those of the programs that the kernel still has."""
+    bpftool = shutil.which("bpftool", path=f"{os.environ['PATH']}:/usr/sbin")
+    if bpftool is None:
+        pytest.skip("bpftool is not installed")
+    return [i for i in ids if subprocess.run([bpftool, "prog", "show", "id", i], capture_output=True).returncode == 0]
+
+
+def gone(ids: set[str]) -> bool:
+    """Whether the kernel lets go of the programs, which it does a little after their process has ended."""
+    return any(not loaded(ids) or select.select([], [], [], 0.02)[0] for _ in range(200))
+
+
+def wait_until_it_records(process: subprocess.Popen[str], shell: subprocess.Popen[str], directory: Path) -> None:
+    """Until a file that the shell made is in the bytes that come out: the capture goes to standard output."""
+    assert process.stdout is not None
+    fd, seen, rounds = process.stdout.fileno(), b"", 0
+    while b"mark-" not in seen:
+        do(shell, f": > mark-{rounds}")
+        rounds += 1
+        while select.select([fd], [], [], 0.05)[0]:
+            got = os.read(fd, 1 << 16)
+            assert got, process.stderr and process.stderr.read()
+            seen = seen[-10:] + got
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        select.select([], [], [], 0.01)
+
+
+def writes(process: subprocess.Popen[str], directory: Path) -> bool:
+    """Whether it has begun its file, which has no name yet: it has read /proc, and an event after that."""
+    for fd in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            target = os.readlink(fd)
+            if target.startswith(str(directory)) and (target.endswith("(deleted)") or ".tmp" in target):
+                return True
+    return False
+
+
+def paths(trace: Path) -> list[str]:
+    return [record.file.path for record in sftools.open(trace) if record.type in ("FF", "FE") and record.file]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_everything_is_written(
+    number: int, start: Start, shell: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    porter = start(*EVERYTHING, "--pid", str(shell.pid), "-w", "out.sf")
+    wait_for(lambda: do(shell, ":") or writes(porter, tmp_path), porter)
+    assert not (tmp_path / "out.sf").exists()
+    do(shell, "mkdir before; echo x > still-open; exec 7>still-open")
+    ids = programs(porter)
+    assert loaded(ids)
+    porter.send_signal(number)
+    _, said = porter.communicate()
+    assert (porter.returncode, said) == (0, "")
+    assert gone(ids)
+    found = paths(tmp_path / "out.sf")
+    assert str(tmp_path / "before") in found
+    assert found.count(str(tmp_path / "still-open")) >= 2  # a flow for each fd
+    assert sorted(os.listdir(tmp_path)) == ["before", "out.sf", "still-open"]
+
+
+def test_after_kill_nothing_is_attached_and_no_half_file_has_its_name(
+    start: Start, shell: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    porter = start(*EVERYTHING, "--pid", str(shell.pid), "-w", "out.sf")
+    wait_for(lambda: do(shell, ":") or writes(porter, tmp_path), porter)
+    do(shell, "mkdir before")
+    ids = programs(porter)
+    assert loaded(ids)
+    porter.kill()
+    porter.wait()
+    assert gone(ids)
+    assert not (tmp_path / "out.sf").exists()
+
+
+def test_files_rotate_without_a_gap_or_a_doubled_record(permitted: None, tmp_path: Path) -> None:
+    """Two seconds of one rmdir after the other; the workload tells how many they were."""
+    script = (
+        "import os, time\n"
+        "end, n = time.monotonic() + 2.2, 0\n"
+        "while time.monotonic() < end:\n"
+        "    n += 1\n"
+        "    os.mkdir(f'd{n}'); os.rmdir(f'd{n}')\n"
+        "print(n)"
+    )
+    (tmp_path / "traces").mkdir()
+    command = [os.path.realpath(sys.executable), "-I", "-S", "-c", script]
+    ran = subprocess.run(
+        [*PORTER, "-w", "traces/", "-G", "1", "--", *command], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    files = sorted((tmp_path / "traces").iterdir())
+    assert len(files) >= 3
+    made = [os.path.basename(path) for file in files for path in paths(file) if str(tmp_path) in path]
+    assert sorted(made) == sorted(2 * [f"d{i + 1}" for i in range(int(ran.stdout))])
+
+
+def test_it_ends_after_its_duration(start: Start, tmp_path: Path) -> None:
+    porter = start("--pid", str(os.getpid()), "--duration", "0.2", "-w", "out.sf")
+    assert porter.communicate()[1] == ""
+    assert porter.returncode == 0
+    assert (tmp_path / "out.sf").exists()
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -9 $$", 137), ("true", 0)])
+def test_the_exit_status_is_the_commands(script: str, status: int, start: Start, tmp_path: Path) -> None:
+    porter = start("-w", "out.sf", "--", "sh", "-c", script)
+    assert porter.communicate() == ("", "")
+    assert porter.returncode == status
+    assert (tmp_path / "out.sf").exists()
+
+
+def test_a_command_that_is_not_there_is_one_line(start: Start, tmp_path: Path) -> None:
+    porter = start("-w", "out.sf", "--", "no-such-command")
+    assert porter.communicate()[1] == "sysporter: no-such-command: no such command\n"
+    assert porter.returncode == 2
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_a_process_and_what_it_starts(start: Start, shell: subprocess.Popen[str], tmp_path: Path) -> None:
+    porter = start("--pid", str(shell.pid), "--raw", "-w", "-")
+    other = start("sh", "-c", 'while read line; do eval "$line"; echo done; done')
+    assert porter.stdout is not None
+    wait_until_it_records(porter, shell, tmp_path)
+    do(other, "mkdir others; sh -c 'mkdir others/deep'")
+    do(shell, "mkdir own; sh -c 'sh -c \"mkdir own/deep\"; :'; :")
+    porter.send_signal(signal.SIGINT)
+    rest = os.fdopen(os.dup(porter.stdout.fileno()), "rb").read()
+    assert porter.wait() == 0
+    assert b"own/deep\0" in rest
+    assert b"others" not in rest
+
+
+def test_only_threads_of_a_name(start: Start, tmp_path: Path) -> None:
+    script = "cp /bin/mkdir named; ./named $PWD/yes; mkdir no; rm named"
+    porter = start("--comm", "named", "-w", "out.sf", "--", "sh", "-c", script)
+    assert porter.communicate() == ("", "")
+    found = [path for path in paths(tmp_path / "out.sf") if path.startswith(str(tmp_path))]
+    assert found == [str(tmp_path / "yes")]
+
+
+def test_only_a_cgroup(start: Start, shell: subprocess.Popen[str], tmp_path: Path) -> None:
+    bases = (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup"))
+    base = next((path for path in bases if (path / "cgroup.procs").exists()), None)
+    if base is None or not os.access(base, os.W_OK):
+        pytest.skip("no writable cgroup hierarchy")
+    group = base / f"sftools-session-{os.getpid()}"
+    group.mkdir()
+    try:
+        porter = start("--cgroup", str(group), "-w", "out.sf")
+        inside = f"(echo 0 > {group}/cgroup.procs; /bin/true)"
+        wait_for(lambda: do(shell, inside) or writes(porter, tmp_path), porter)
+        do(shell, f"mkdir outside; (echo 0 > {group}/cgroup.procs; mkdir $PWD/inside)")
+        porter.send_signal(signal.SIGINT)
+        assert porter.communicate()[1] == ""
+    finally:
+        group.rmdir()
+    found = paths(tmp_path / "out.sf")
+    assert str(tmp_path / "inside") in found
+    assert str(tmp_path / "outside") not in found
+
+
+def test_without_the_programs_it_says_how_to_make_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loader, "PROBE", tmp_path / "sysflow.bpf.o")
+    monkeypatch.setattr(loader, "BTF", tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        sysporter.main(["-w", str(tmp_path / "out.sf")])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said == "sysporter: the eBPF programs are not built: sysflow.bpf.o is missing; run `make probe`\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_permission_it_is_one_line(permitted: None, tmp_path: Path) -> None:
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed")
+    bare = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
+    ran = subprocess.run([*bare, *PORTER, "-w", "out.sf"], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 1, ran.stderr
+    assert ran.stderr == (
+        "sysporter: live capture is not permitted: run as root, or with the capabilities CAP_BPF and CAP_PERFMON\n"
+    )
+    assert os.listdir(tmp_path) == []
+
+
+STORM = "import os\nfor _ in range(100_000):\n    try: os.rmdir('nothing')\n    except OSError: pass"
+
+
+def test_losses_are_counted_said_and_marked(start: Start, tmp_path: Path) -> None:
+    """A buffer of one page: what does not fit is counted."""
+    command = [os.path.realpath(sys.executable), "-I", "-S", "-c", STORM]
+    porter = start("--raw", "--buffer", "4K", "--stats", "-w", "out.scap", "--", *command)
+    _, said = porter.communicate()
+    assert porter.returncode == 0
+    events = events_of((tmp_path / "out.scap").read_bytes())
+    counts = dict(
+        line.removeprefix("live: ").rsplit(maxsplit=1) for line in said.splitlines() if line.startswith("live: ")
+    )
+    lost = int(counts["ring full"].replace(",", ""))
+    recorded = [event.name for event in events].count("RMDIR_2")
+    assert lost > 0
+    assert 0 < recorded < 100_000
+    assert 100_000 - recorded <= lost
+    assert said.startswith(
+        f"sysporter: {lost} events lost ({lost} because the buffer was full: --buffer makes it larger)"
+    )
+    marks = [event.row.code for event in events if event.row.code.startswith("PPME_DROP")]
+    assert marks
+    # Where there is room for the first mark only, it comes again with the next event.
+    assert marks.count("PPME_DROP_E") >= marks.count("PPME_DROP_X") > 0
+
+
+@pytest.mark.parametrize("snaplen", [0, 5, 200])
+def test_snaplen(snaplen: int, start: Start, tmp_path: Path) -> None:
+    script = "printf %300s x > file"
+    porter = start("--raw", "--snaplen", str(snaplen), "-w", "out.scap", "--", "sh", "-c", script)
+    assert porter.communicate() == ("", "")
+    (write,) = [e for e in events_of((tmp_path / "out.scap").read_bytes()) if e.name == "WRITE"]
+    assert write.params["res"] == 300
+    assert write.params["data"] == (b" " * snaplen or None)
