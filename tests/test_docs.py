@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -42,10 +43,10 @@ def test_the_readme_shows_what_make_demo_prints(tmp_path: Path) -> None:
     assert printed.stdout in (ROOT / "README.md").read_text()
 
 
-def test_every_option_of_sysprint_is_documented() -> None:
-    from sftools.tools.sysprint import main
-
-    text = (ROOT / "docs" / "sysprint.md").read_text()
+@pytest.mark.parametrize(("module", "page"), [("sysprint", "sysprint"), ("sf_exporter", "sf-exporter")])
+def test_every_option_is_documented(module: str, page: str) -> None:
+    main = importlib.import_module(f"sftools.tools.{module}").main
+    text = (ROOT / "docs" / f"{page}.md").read_text()
     for parameter in main.params:
         names = [*parameter.opts, *parameter.secondary_opts]
         if names != ["paths"]:
