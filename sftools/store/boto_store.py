@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import os
 import threading
@@ -177,6 +178,7 @@ class BotoStore:
 
     def renew(self) -> None:
         import boto3
+        import botocore.session
         from botocore.config import Config
         from botocore.credentials import Credentials
 
@@ -185,7 +187,9 @@ class BotoStore:
         checksum = options.checksum or ("when_supported" if self._aws else "when_required")
         path_style = options.s3.path_style if options.s3.path_style is not None else not self._aws
         try:
-            session = boto3.session.Session()
+            core = botocore.session.get_session()
+            core.register_component("data_loader", _loader())
+            session = boto3.session.Session(botocore_session=core)
             client = session.client(
                 "s3",
                 endpoint_url=self._custom,
@@ -440,6 +444,14 @@ class BotoStore:
             raise Unavailable(f"{self.place}: {one_line(str(error)) or type(error).__name__}") from None
         except Exception as error:  # an answer that is no S3: botocore's parsers raise what they like
             raise Unavailable(f"{self.place}: does not answer as S3 does ({type(error).__name__})") from None
+
+
+@functools.cache
+def _loader() -> Any:
+    """What botocore knows of S3, read once: new sessions for new credentials would read it again."""
+    import botocore.loaders
+
+    return botocore.loaders.create_loader()
 
 
 class _NoObject(StoreError):
