@@ -45,16 +45,16 @@ def main() -> int:
         print(f"{given.server}: large files: {given.large} of {LARGE >> 20} MiB, in MB/s")
         size = given.large * LARGE / 1e6
         bare = size / timed(directory, given.large, LARGE, lambda files: bare_boto3(server, files))
-        ours = size / timed(directory, given.large, LARGE, lambda files: exporter(server, files, jobs=4))
+        ours = size / timed(directory, given.large, LARGE, lambda files: exporter(server, files, jobs=8))
         print(f"  bare boto3 {bare:8.0f}\n  exporter   {ours:8.0f}   {ours / bare:.2f} of it", flush=True)
         for way in (0.0, given.way):
-            small = given.small if not way else given.small // 10
+            small = given.small if not way else given.small // 4
             print(f"{given.server}, {way:.0f} ms away: {small} files of {SMALL} bytes, in files/s")
             with delayed(server, way / 1000) as there:
                 old = small / timed(directory, small, SMALL, lambda files: one_after_another(there, files))
                 print(f"  one PUT after another {old:8.0f}", flush=True)
                 for client in ("boto3", "minio"):
-                    for jobs in (4, 16):
+                    for jobs in (8, 32):
                         new = small / timed(
                             directory,
                             small,

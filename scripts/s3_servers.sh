@@ -9,6 +9,7 @@ command -v ceph-mon >/dev/null || packages+=(ceph-mon)
 command -v ceph-osd >/dev/null || packages+=(ceph-osd)
 command -v ceph >/dev/null || packages+=(ceph-common)
 command -v radosgw >/dev/null || packages+=(radosgw)
+command -v openssl >/dev/null || packages+=(openssl) # for a certificate
 if ((${#packages[@]})); then
   as_root=()
   if ((EUID != 0)); then

@@ -43,10 +43,10 @@ def test_the_readme_shows_what_make_demo_prints(tmp_path: Path) -> None:
     assert printed.stdout in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["sysprint", "sysporter"])
+@pytest.mark.parametrize("name", ["sysprint", "sysporter", "sf_exporter"])
 def test_every_option_is_documented(name: str) -> None:
     main = importlib.import_module(f"sftools.tools.{name}").main
-    text = (ROOT / "docs" / f"{name}.md").read_text()
+    text = (ROOT / "docs" / f"{name.replace('_', '-')}.md").read_text()
     for parameter in main.params:
         names = [*parameter.opts, *parameter.secondary_opts]
         if parameter.param_type_name == "option":

@@ -236,6 +236,8 @@ class Lane:
             self._paused_until = now + seconds
             self.status.error = str(error)
         log.error("%s; next try in %.1f s", error, seconds)
+        if isinstance(error, Denied):
+            self._renew()
 
     # -- a pass over the directory
 
@@ -265,8 +267,6 @@ class Lane:
                 if not self._swept:
                     self._sweep()
             except StoreError as error:
-                if isinstance(error, Denied):
-                    self._renew()
                 self._outage_begins(error)
         with self._lock:
             self._waiting = present.copy()
@@ -332,8 +332,6 @@ class Lane:
         except (Unavailable, Denied, NoBucket) as error:
             if isinstance(error, NoBucket):
                 self._store_checked = False
-            if isinstance(error, Denied):
-                self._renew()
             self._outage_begins(error)
             return False
         except FileNotFoundError:

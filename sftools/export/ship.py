@@ -192,6 +192,8 @@ class _One:
         self.content = content
         self.final = final
         self.path = os.fsencode(relative).hex()
+        self.parts_confirmed = False
+        """Whether the store has answered the MD5 of each part that the object is made of."""
         source = os.fsencode(f"{shipper.directory}\0{relative}\0{before.ino}")
         self.source = hashlib.sha256(source).hexdigest()[:32]
 
@@ -249,7 +251,8 @@ class _One:
             return False
         if found.etag in (content.md5s[0].hex() if len(content.md5s) == 1 else "", parts_etag(content.md5s)):
             return True
-        if stated is not None and found.encrypted:
+        # Elsewhere the ETag is something else: of KMS's ciphertext, or of all parts together.
+        if stated is not None and (found.encrypted or self.parts_confirmed):
             return True
         return self.store.sha256(key) == content.sha256
 
@@ -334,6 +337,7 @@ class _One:
             if condition is not None and not condition.etag and store.head(key) is not None:
                 raise Taken(f"{store.place}: {key} is taken")  # stores that honour it for a PUT may not for this
             store.complete(key, upload, etags, condition)
+            self.parts_confirmed = etags == [md5.hex() for md5 in content.md5s]
             shipper.at("completed")
         except NoUpload:
             self._clear(slot)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from sftools.errors import SftoolsError, UsageError
 from sftools.store.objects import (
@@ -28,6 +30,7 @@ from sftools.store.s3 import INSTALL, SECRET_DIRECTORIES, S3Options, credentials
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 _PIECE = 1 << 20
+_META = "x-amz-meta-"
 
 # What new credentials may mend, and what waiting may: S3's codes, or HTTP's where there is no document.
 DENIED = {
@@ -113,6 +116,41 @@ def one_line(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]
 
 
+def object_headers(options: BucketOptions, meta: Mapping[str, str]) -> dict[str, str]:
+    """What a request that makes an object says of it."""
+    headers = {f"x-amz-meta-{name}": value for name, value in meta.items()}
+    headers["Content-Type"] = "application/octet-stream"
+    if options.sse:
+        kind, _, name = options.sse.partition("=")
+        headers["x-amz-server-side-encryption"] = kind
+        if name:
+            headers["x-amz-server-side-encryption-aws-kms-key-id"] = name
+    if options.storage_class:
+        headers["x-amz-storage-class"] = options.storage_class
+    if options.tags:
+        headers["x-amz-tagging"] = urlencode(options.tags)
+    return headers
+
+
+def told_of(headers: Mapping[str, str], place: str) -> ObjectInfo:
+    """What the answer to a HEAD says of an object. Raises Unavailable."""
+    size = said(headers, "content-length", place)
+    meta = {name.lower()[len(_META) :]: value for name, value in headers.items() if name.lower().startswith(_META)}
+    encrypted = (
+        str(headers.get("x-amz-server-side-encryption", "")).startswith("aws:")
+        or "x-amz-server-side-encryption-customer-algorithm" in headers
+    )
+    return ObjectInfo(int(size) if size.isdecimal() else -1, said(headers, "etag", place), meta, encrypted)
+
+
+def said(answer: Mapping[str, Any], name: str, place: str) -> str:
+    """What every answer of S3 has; something between, as a proxy that wants a login, may answer without."""
+    value = answer.get(name)
+    if value is None or value == "":
+        raise Unavailable(f"{place}: does not answer as S3 does (no {name})")
+    return str(value).strip('"')
+
+
 class BotoStore:
     """sftools.store.objects.Store over boto3. Raises UsageError for wrong options, SftoolsError without boto3."""
 
@@ -134,18 +172,24 @@ class BotoStore:
         self._errors = botocore.exceptions
         self._breaks = (botocore.exceptions.BotoCoreError, HTTPError, OSError)
         self._client: Any = None
+        self._credentials: Any = None
+        """Of direct requests (see _direct); None where there are none."""
         self.renew()
 
     def renew(self) -> None:
         import boto3
+        import botocore.session
         from botocore.config import Config
+        from botocore.credentials import Credentials
 
         options = self.options
         keys = credentials(options.s3, os.environ, SECRET_DIRECTORIES)
         checksum = options.checksum or ("when_supported" if self._aws else "when_required")
         path_style = options.s3.path_style if options.s3.path_style is not None else not self._aws
         try:
-            session = boto3.session.Session()
+            core = botocore.session.get_session()
+            core.register_component("data_loader", _loader())
+            session = boto3.session.Session(botocore_session=core)
             client = session.client(
                 "s3",
                 endpoint_url=self._custom,
@@ -167,8 +211,12 @@ class BotoStore:
             )
         except (self._errors.BotoCoreError, ValueError) as error:
             raise UsageError(f"S3: {one_line(str(error))}") from None
+        direct = self._custom is not None and path_style and checksum == "when_required"
         with self._lock:
             self._client = client
+            self._credentials = None
+            if direct:
+                self._credentials = Credentials(*keys) if keys else session.get_credentials()
 
     def check(self) -> None:
         try:
@@ -198,15 +246,13 @@ class BotoStore:
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
-            answer = self._call("ask for an object (s3:GetObject)", "head_object", Key=key)
+            headers = self._direct("HEAD", key)
+            if headers is None:
+                answer = self._call("ask for an object (s3:GetObject)", "head_object", Key=key)
+                headers = answer["ResponseMetadata"]["HTTPHeaders"]
         except _NoObject:
             return None
-        return ObjectInfo(
-            int(self._said(answer, "ContentLength")),
-            self._said(answer, "ETag"),
-            {str(name).lower(): str(value) for name, value in answer.get("Metadata", {}).items()},
-            str(answer.get("ServerSideEncryption", "")).startswith("aws:") or "SSECustomerAlgorithm" in answer,
-        )
+        return told_of(headers, self.place)
 
     def sha256(self, key: str) -> str:
         digest = hashlib.sha256()
@@ -225,6 +271,11 @@ class BotoStore:
         return digest.hexdigest()
 
     def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
+        headers = object_headers(self.options, meta)
+        if condition is not None:
+            headers |= dict([condition.header(self.quoted)])
+        if self._direct("PUT", key, data, md5, headers) is not None:
+            return
         more = self._condition(condition)
         self._call(
             "write (s3:PutObject)", "put_object", Key=key, Body=data, ContentMD5=_text(md5), **self._new(meta), **more
@@ -235,6 +286,9 @@ class BotoStore:
         return self._said(answer, "UploadId")
 
     def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
+        headers = self._direct("PUT", key, data, md5, {}, {"partNumber": str(number), "uploadId": upload})
+        if headers is not None:
+            return self._said(headers, "etag")
         answer = self._call(
             "write a part (s3:PutObject)",
             "upload_part",
@@ -292,11 +346,7 @@ class BotoStore:
         return False
 
     def _said(self, answer: Mapping[str, Any], name: str) -> str:
-        """What every answer of S3 has; something between, as a proxy that wants a login, may answer without."""
-        value = answer.get(name)
-        if value is None or value == "":
-            raise Unavailable(f"{self.place}: does not answer as S3 does (no {name})")
-        return str(value).strip('"')
+        return said(answer, name, self.place)
 
     def _new(self, meta: Mapping[str, str]) -> dict[str, Any]:
         options = self.options
@@ -309,8 +359,6 @@ class BotoStore:
         if options.storage_class:
             made["StorageClass"] = options.storage_class
         if options.tags:
-            from urllib.parse import urlencode
-
             made["Tagging"] = urlencode(options.tags)
         return made
 
@@ -319,6 +367,52 @@ class BotoStore:
             return {}
         name, value = condition.header(self.quoted)
         return {name.replace("-", ""): value}
+
+    def _direct(
+        self,
+        method: str,
+        key: str,
+        data: bytes = b"",
+        md5: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Mapping[str, str] | None:
+        """The headers of the answer to a request that botocore signs and sends, without all else that its client does,
+        which takes several times as long. None where it does not succeed, or the way to the bucket is not a plain path:
+        the client is asked then, which knows what answers mean. Raises Taken, Unavailable.
+        """
+        with self._lock:
+            client, credentials = self._client, self._credentials
+        if credentials is None:
+            return None
+        from botocore.auth import UNSIGNED_PAYLOAD, S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        class Signer(S3SigV4Auth):  # type: ignore[misc]
+            def payload(self, request: Any) -> str:
+                return str(UNSIGNED_PAYLOAD)  # the MD5 is signed
+
+        url = f"{self._custom}/{quote(self.options.bucket)}/{quote(key, safe='/~')}"
+        request = AWSRequest(method, url, dict(headers or {}), data, dict(query or {}))
+        if md5 is not None:
+            request.headers["Content-MD5"] = _text(md5)
+        try:
+            signer = (Signer if md5 is not None else S3SigV4Auth)(
+                credentials.get_frozen_credentials(), "s3", client.meta.region_name
+            )
+            signer.add_auth(request)
+            answer = client._endpoint.http_session.send(request.prepare())
+        except self._breaks as error:
+            raise Unavailable(f"{self.place}: {one_line(str(error)) or type(error).__name__}") from None
+        if method == "HEAD" and answer.status_code == 404:
+            raise _NoObject(f"{self.place}: no such object")
+        if answer.status_code == 412:
+            raise Taken(f"{self.place}: {key} is taken")
+        return (
+            {str(name).lower(): str(value) for name, value in answer.headers.items()}
+            if 200 <= answer.status_code < 300
+            else None
+        )
 
     def _call(self, action: str, name: str, **given: Any) -> Any:
         """One request. action: what it is for, with the permission that it needs."""
@@ -350,6 +444,14 @@ class BotoStore:
             raise Unavailable(f"{self.place}: {one_line(str(error)) or type(error).__name__}") from None
         except Exception as error:  # an answer that is no S3: botocore's parsers raise what they like
             raise Unavailable(f"{self.place}: does not answer as S3 does ({type(error).__name__})") from None
+
+
+@functools.cache
+def _loader() -> Any:
+    """What botocore knows of S3, read once: new sessions for new credentials would read it again."""
+    import botocore.loaders
+
+    return botocore.loaders.create_loader()
 
 
 class _NoObject(StoreError):

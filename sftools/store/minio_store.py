@@ -9,11 +9,20 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 from sftools.errors import SftoolsError, UsageError
-from sftools.store.boto_store import CONNECT_SECONDS, READ_SECONDS, BucketOptions, classify, one_line
+from sftools.store.boto_store import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    BucketOptions,
+    classify,
+    object_headers,
+    one_line,
+    said,
+    told_of,
+)
 from sftools.store.objects import Condition, NoBucket, NoUpload, ObjectInfo, StoreError, Unavailable
 from sftools.store.s3 import SECRET_DIRECTORIES, credentials, endpoint_url
 
@@ -80,13 +89,7 @@ class MinioStore:
             headers, _ = self._call("ask for an object (s3:GetObject)", "HEAD", key)
         except _NoObject:
             return None
-        prefix = "x-amz-meta-"
-        meta = {
-            name.lower()[len(prefix) :]: value for name, value in headers.items() if name.lower().startswith(prefix)
-        }
-        encrypted = str(headers.get("x-amz-server-side-encryption", "")).startswith("aws:")
-        size = self._said(headers, "content-length")
-        return ObjectInfo(int(size) if size.isdecimal() else -1, self._said(headers, "etag"), meta, encrypted)
+        return told_of({name.lower(): value for name, value in headers.items()}, self.place)
 
     def sha256(self, key: str) -> str:
         digest = hashlib.sha256()
@@ -102,18 +105,24 @@ class MinioStore:
         return digest.hexdigest()
 
     def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
-        headers = self._new(meta) | self._condition(condition) | {"Content-MD5": base64.b64encode(md5).decode()}
+        headers = (
+            object_headers(self.options, meta)
+            | self._condition(condition)
+            | {"Content-MD5": base64.b64encode(md5).decode()}
+        )
         self._call("write (s3:PutObject)", "PUT", key, data, headers)
 
     def begin(self, key: str, meta: Mapping[str, str]) -> str:
-        _, body = self._call("write (s3:PutObject)", "POST", key, b"", self._new(meta), {"uploads": ""})
+        _, body = self._call(
+            "write (s3:PutObject)", "POST", key, b"", object_headers(self.options, meta), {"uploads": ""}
+        )
         return self._text(_parse(body, self.place), "UploadId")
 
     def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
         query = {"partNumber": str(number), "uploadId": upload}
         headers = {"Content-MD5": base64.b64encode(md5).decode()}
         answer, _ = self._call("write a part (s3:PutObject)", "PUT", key, data, headers, query)
-        return self._said(answer, "etag")
+        return said(answer, "etag", self.place)
 
     def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
         found: dict[int, tuple[str, int]] = {}
@@ -163,13 +172,6 @@ class MinioStore:
     def adopt(self, fd: int, path: str, directory: int, key: str) -> bool:
         return False
 
-    def _said(self, headers: Mapping[str, str], name: str) -> str:
-        """What every answer of S3 has; something between, as a proxy that wants a login, may answer without."""
-        value = headers.get(name)
-        if not value:
-            raise Unavailable(f"{self.place}: does not answer as S3 does (no {name})")
-        return str(value).strip('"')
-
     def _text(self, element: ElementTree.Element, name: str) -> str:
         text = element.findtext(name)
         if not text:
@@ -178,21 +180,6 @@ class MinioStore:
 
     def _condition(self, condition: Condition | None) -> dict[str, str]:
         return {} if condition is None else dict([condition.header(self.quoted)])
-
-    def _new(self, meta: Mapping[str, str]) -> dict[str, str]:
-        options = self.options
-        headers = {f"x-amz-meta-{name}": value for name, value in meta.items()}
-        headers["Content-Type"] = "application/octet-stream"
-        if options.sse:
-            kind, _, name = options.sse.partition("=")
-            headers["x-amz-server-side-encryption"] = kind
-            if name:
-                headers["x-amz-server-side-encryption-aws-kms-key-id"] = name
-        if options.storage_class:
-            headers["x-amz-storage-class"] = options.storage_class
-        if options.tags:
-            headers["x-amz-tagging"] = urlencode(options.tags)
-        return headers
 
     def _call(
         self,

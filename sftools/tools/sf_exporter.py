@@ -27,6 +27,7 @@ MODES = ("move-del", "cont-update", "cont-update-recur")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _PORT = 443
+_LOCATION = "us-south"
 
 
 def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
@@ -101,7 +102,13 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
     "--s3secretkey", default=None, metavar="KEY", help="Better S3_SECRET_KEY or a secret file: others see options."
 )
 @click.option("--s3bucket", default="telemetry", envvar="S3_BUCKET", metavar="A,B,...", help="Buckets. [telemetry]")
-@click.option("--s3location", default=None, envvar="S3_LOCATION", metavar="NAME", help="Region of buckets. [us-south]")
+@click.option(
+    "--s3location",
+    default=None,
+    envvar="S3_LOCATION",
+    metavar="NAME",
+    help="Region of buckets. [us-south, but for AWS]",
+)
 @click.option("--s3prefix", default="", envvar="S3_PREFIX", metavar="TEXT", help="What keys begin with.")
 @click.option("--secure", type=OptionalBool(), default=True, metavar="[BOOL]", envvar="SECURE", help="With TLS. [yes]")
 @click.option(
@@ -170,11 +177,11 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 @click.option("--rate", metavar="BYTES/S", default=None, envvar="RATE", help="At most; 500k, 2M, 1Mi are understood.")
 @click.option(
     "--jobs",
-    type=click.IntRange(1, 16),
-    default=4,
+    type=click.IntRange(1, 64),
+    default=8,
     envvar="JOBS",
     metavar="N",
-    help="Files at once, for each directory. [4]",
+    help="Files at once, for each directory; 8 MiB of memory each. [8]",
 )
 @click.option(
     "--metrics-file", metavar="FILE", envvar="METRICS_FILE", help="Numbers for Prometheus's textfile collector."
@@ -345,7 +352,7 @@ def _bucket(given: dict[str, Any], bucket: str) -> Store:
 
     endpoint = given["s3endpoint"]
     aws = is_aws(endpoint)
-    location = given["s3location"]
+    location = given["s3location"] or (None if aws else _LOCATION)
     tags = {}
     for each in given["tags"].split(","):
         if each.strip():

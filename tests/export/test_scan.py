@@ -40,6 +40,24 @@ def test_a_newer_one_of_the_series(tmp_path: Path, root: int) -> None:
     assert finished(Scanner(MOVE_DEL, 60), root) == ["a.1714557600", "a.1714557601"]
 
 
+def test_names_decide_without_a_look(tmp_path: Path, root: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files wait, only the newest of a series is looked at; what is done and gone costs nothing."""
+    looked: list[str] = []
+    stat = os.stat
+    monkeypatch.setattr("os.stat", lambda name, **more: looked.append(str(name)) or stat(name, **more))
+    scanner = Scanner(MOVE_DEL, 60)
+    write(tmp_path, *(f"{1714557600 + n}" for n in range(1000)))
+    for _ in range(3):
+        looked.clear()
+        assert len(scanner.scan(root)) == 999
+        assert looked == ["1714558599"]
+    for n in range(999):
+        (tmp_path / f"{1714557600 + n}").unlink()
+    looked.clear()
+    assert scanner.scan(root) == []
+    assert looked == ["1714558599"]
+
+
 def test_a_newer_one_that_was_exported_first(tmp_path: Path, root: int) -> None:
     """What finished once stays finished, also in the mode in which the newest is copied."""
     scanner = Scanner(CONT_UPDATE, 60)

@@ -6,9 +6,11 @@ import configparser
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +133,18 @@ def test_health_and_metrics(place: Path) -> None:
 def test_a_signal_ends_it(place: Path) -> None:
     words = [sys.executable, "-m", "sftools.tools.sf_exporter", *map(str, local(place))]
     words.remove("--once")
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "1714557601 ->" in line:
-                break
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+    log = place / "log"
+    with log.open("wb") as output, subprocess.Popen(words, stderr=output) as process:
+        try:
+            end = time.monotonic() + 60
+            while b"1714557601 ->" not in log.read_bytes():
+                assert time.monotonic() < end
+                assert process.poll() is None
+                time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
 
 
 def test_a_server_that_is_down_loses_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +202,16 @@ def test_the_unit() -> None:
     unit.read(ROOT / "packaging" / "sf-exporter.service")
     assert set(unit.sections()) == {"Unit", "Service", "Install"}
     assert set(re.findall(r" (--[a-z-]+)", unit["Service"]["ExecStart"])) <= names()
+
+
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd is not installed")
+    unit = tmp_path / "sf-exporter.service"
+    shutil.copy(ROOT / "packaging" / "sf-exporter.service", unit)
+    done = subprocess.run([program, "verify", str(unit)], check=False, capture_output=True, text=True, timeout=60)
+    assert unit.name not in done.stderr
 
 
 def test_the_cron_line() -> None:
