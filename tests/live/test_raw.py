@@ -77,7 +77,9 @@ def convert(capture: Source | str, target: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["input_output", "processes", "tcp", "identities"])
-def test_the_recorded_bytes_make_the_same_trace(name: str, tmp_path: Path) -> None:
+def test_the_recorded_bytes_make_the_same_trace(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     with capture_session(SessionOptions(ProbeOptions(), workload(name, tmp_path))) as session:
         tee = Tee(session.source)
         live = convert(Source(tee, "live", b"", None), tmp_path / "live.sf")
