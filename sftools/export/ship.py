@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from sftools.export.files import (
 )
 from sftools.export.journal import Entry, Journal
 from sftools.export.names import KeyRule, meta_text, other_version
+from sftools.export.parts import Parts, Place
 from sftools.store.objects import (
     MAX_PARTS,
     Condition,
@@ -42,7 +44,6 @@ from sftools.store.objects import (
     parts_etag,
 )
 
-PART_BYTES = 8 << 20
 _MIB = 1 << 20
 # Less than S3 allows: compressing what cannot be compressed makes it longer.
 _FEW_PARTS = MAX_PARTS - 1000
@@ -121,8 +122,8 @@ class Shipper:
     compression: str
     rate: Rate
     stop: threading.Event
+    parts: Parts
     journal: Journal | None = None
-    part_bytes: int = PART_BYTES
     lost_begins: set[str] = field(default_factory=set)
     """Keys of uploads that the store was asked to begin, without an answer: it may still do so."""
     at: Callable[[str], None] = field(default=lambda point: None)
@@ -143,12 +144,13 @@ class Shipper:
                 writing = being_written(fd)
                 if writing or (writing is None and not settled):
                     return Shipped(Result.HELD if writing else Result.UNCERTAIN, "", before, 0)
-            part_bytes = self.part_bytes
+            part_bytes = self.parts.part_bytes
             if before.size > part_bytes * _FEW_PARTS:
                 part_bytes = -(-before.size // _FEW_PARTS // _MIB) * _MIB
-            content = Content(fd, before.size, part_bytes, self.compression)
-            one = _One(self, root, relative, fd, before, content, final)
-            key = one.place(look)
+            with self.parts.place(min(before.size, part_bytes)) as room:
+                content = Content(fd, before.size, part_bytes, self.compression, self.parts.do)
+                one = _One(self, root, relative, fd, before, content, final, room)
+                key = one.place(look)
             before = one.before
             self.at("verified")
             if not final or keep:
@@ -181,7 +183,15 @@ class _One:
     """The work on one file."""
 
     def __init__(
-        self, shipper: Shipper, root: int, relative: str, fd: int, before: Identity, content: Content, final: bool
+        self,
+        shipper: Shipper,
+        root: int,
+        relative: str,
+        fd: int,
+        before: Identity,
+        content: Content,
+        final: bool,
+        room: Place,
     ) -> None:
         self.shipper = shipper
         self.store = shipper.store
@@ -191,6 +201,7 @@ class _One:
         self.before = before
         self.content = content
         self.final = final
+        self.room = room
         self.path = os.fsencode(relative).hex()
         self.parts_confirmed = False
         """Whether the store has answered the MD5 of each part that the object is made of."""
@@ -319,21 +330,8 @@ class _One:
             shipper.at("upload begun")
             if journal is not None and slot is not None:
                 journal.begun(slot, upload)
-        etags = []
         try:
-            for number, part in enumerate(content.parts(), 1):
-                md5 = content.md5s[number - 1]
-                if there.get(number) == (md5.hex(), len(part)):
-                    etags.append(md5.hex())
-                    continue
-                if shipper.stop.is_set():
-                    raise Stopped("stopped")
-                shipper.rate.take(len(part))
-                offset = (number - 1) * content.part_size
-                etags.append(store.put_part(key, upload, number, part, md5, offset))
-                shipper.at("part sent")
-            if len(etags) != len(content.md5s) or Identity.of(os.fstat(self.fd))[:2] != self.before[:2]:
-                raise Changed("became shorter while it was read")
+            etags = self._send_parts(key, upload, there)
             if condition is not None and not condition.etag and store.head(key) is not None:
                 raise Taken(f"{store.place}: {key} is taken")  # stores that honour it for a PUT may not for this
             store.complete(key, upload, etags, condition)
@@ -353,6 +351,45 @@ class _One:
             shipper.drop_uploads(key)
             shipper.lost_begins.discard(key)
         self._clear(slot)
+
+    def _send_parts(self, key: str, upload: str, there: Mapping[int, tuple[str, int]]) -> list[str]:
+        """Send the parts that are not there yet, some at the same time. Returns the ETags of all."""
+        shipper, content, room = self.shipper, self.content, self.room
+        etags = [md5.hex() for md5 in content.md5s]
+        sending: dict[int, Future[str]] = {}
+        last = 0
+        parts = enumerate(content.parts(), 1)
+        try:
+            while True:
+                room.take()
+                for sent in [number for number, future in sending.items() if future.done()]:
+                    etags[sent - 1] = sending.pop(sent).result()
+                number, part = next(parts, (0, b""))
+                if not number:
+                    break
+                last = number
+                if there.get(number) == (etags[number - 1], len(part)):
+                    continue
+                if shipper.stop.is_set():
+                    raise Stopped("stopped")
+                shipper.rate.take(len(part))
+                sending[number] = room.give_away(self._send_part, key, upload, number, part)
+                del part  # the sender frees it
+            if last != len(etags):
+                raise Changed("became shorter while it was read")
+        finally:
+            room.leave()
+            wait(sending.values())
+        for number, future in sending.items():
+            etags[number - 1] = future.result()
+        return etags
+
+    def _send_part(self, key: str, upload: str, number: int, part: bytes) -> str:
+        content = self.content
+        offset = (number - 1) * content.part_size
+        etag = self.store.put_part(key, upload, number, part, content.md5s[number - 1], offset)
+        self.shipper.at("part sent")
+        return etag
 
     def _upload_to_go_on_with(self, key: str) -> tuple[int | None, str, dict[int, tuple[str, int]]]:
         """Slot, id and parts of an unfinished upload of just this content; other ones of this file are dropped."""

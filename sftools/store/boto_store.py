@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode, urlsplit
 
 from sftools.errors import SftoolsError, UsageError
+from sftools.store.direct import DirectRequests, behind_proxy
 from sftools.store.objects import (
     Condition,
     Denied,
@@ -173,7 +174,10 @@ class BotoStore:
         self._breaks = (botocore.exceptions.BotoCoreError, HTTPError, OSError)
         self._client: Any = None
         self._credentials: Any = None
-        """Of direct requests (see _direct); None where there are none."""
+        self._requests: DirectRequests | None = None
+        """None where the way to the bucket is not plain, or the credentials are missing."""
+        self._path = ""
+        self._etags_are_md5 = False
         self.renew()
 
     def renew(self) -> None:
@@ -181,6 +185,7 @@ class BotoStore:
         import botocore.session
         from botocore.config import Config
         from botocore.credentials import Credentials
+        from botocore.httpsession import get_cert_path
 
         options = self.options
         keys = credentials(options.s3, os.environ, SECRET_DIRECTORIES)
@@ -211,12 +216,25 @@ class BotoStore:
             )
         except (self._errors.BotoCoreError, ValueError) as error:
             raise UsageError(f"S3: {one_line(str(error))}") from None
-        direct = self._custom is not None and path_style and checksum == "when_required"
+        requests = None
+        if self._custom is not None and path_style and checksum == "when_required" and not behind_proxy(self._custom):
+            bundle = get_cert_path(options.ca_bundle or core.get_config_variable("ca_bundle") or True)
+            try:
+                requests = DirectRequests(
+                    self._custom,
+                    client.meta.region_name,
+                    bundle,
+                    connect=CONNECT_SECONDS,
+                    read=READ_SECONDS,
+                    connections=options.connections,
+                )
+            except OSError as error:  # of the bundle
+                raise UsageError(f"S3: {bundle}: {error.strerror or error}") from None
+            self._path = f"{urlsplit(self._custom).path.rstrip('/')}/{options.bucket}"
         with self._lock:
             self._client = client
-            self._credentials = None
-            if direct:
-                self._credentials = Credentials(*keys) if keys else session.get_credentials()
+            self._requests = requests
+            self._credentials = Credentials(*keys) if keys else session.get_credentials()
 
     def check(self) -> None:
         try:
@@ -246,7 +264,7 @@ class BotoStore:
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
-            headers = self._direct("HEAD", key)
+            headers = self._direct("HEAD", key, {})
             if headers is None:
                 answer = self._call("ask for an object (s3:GetObject)", "head_object", Key=key)
                 headers = answer["ResponseMetadata"]["HTTPHeaders"]
@@ -271,10 +289,10 @@ class BotoStore:
         return digest.hexdigest()
 
     def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
-        headers = object_headers(self.options, meta)
+        headers = object_headers(self.options, meta) | {"Content-MD5": _text(md5)}
         if condition is not None:
             headers |= dict([condition.header(self.quoted)])
-        if self._direct("PUT", key, data, md5, headers) is not None:
+        if self._direct("PUT", key, headers, data) is not None:
             return
         more = self._condition(condition)
         self._call(
@@ -286,9 +304,16 @@ class BotoStore:
         return self._said(answer, "UploadId")
 
     def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
-        headers = self._direct("PUT", key, data, md5, {}, {"partNumber": str(number), "uploadId": upload})
+        query = {"partNumber": str(number), "uploadId": upload}
+        # A server takes long for a Content-MD5 and no part's size is enough: once its ETags are known to be MD5s, they
+        # tell the same.
+        headers = self._direct("PUT", key, {} if self._etags_are_md5 else {"Content-MD5": _text(md5)}, data, query)
         if headers is not None:
-            return self._said(headers, "etag")
+            etag = self._said(headers, "etag")
+            if self._etags_are_md5 and etag != md5.hex():
+                raise Unavailable(f"{self.place}: part {number} of {key} was damaged on its way")
+            self._etags_are_md5 = etag == md5.hex()
+            return etag
         answer = self._call(
             "write a part (s3:PutObject)",
             "upload_part",
@@ -372,47 +397,32 @@ class BotoStore:
         self,
         method: str,
         key: str,
+        headers: Mapping[str, str],
         data: bytes = b"",
-        md5: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Mapping[str, str] | None:
-        """The headers of the answer to a request that botocore signs and sends, without all else that its client does,
-        which takes several times as long. None where it does not succeed, or the way to the bucket is not a plain path:
-        the client is asked then, which knows what answers mean. Raises Taken, Unavailable.
+        """The headers of the answer to a request without botocore; None where it does not succeed, or the way to the
+        bucket is not a plain one: the client is asked then. Raises Taken, Unavailable, _NoObject.
         """
         with self._lock:
-            client, credentials = self._client, self._credentials
-        if credentials is None:
+            direct, credentials = self._requests, self._credentials
+        if direct is None or credentials is None:
             return None
-        from botocore.auth import UNSIGNED_PAYLOAD, S3SigV4Auth
-        from botocore.awsrequest import AWSRequest
-
-        class Signer(S3SigV4Auth):  # type: ignore[misc]
-            def payload(self, request: Any) -> str:
-                return str(UNSIGNED_PAYLOAD)  # the MD5 is signed
-
-        url = f"{self._custom}/{quote(self.options.bucket)}/{quote(key, safe='/~')}"
-        request = AWSRequest(method, url, dict(headers or {}), data, dict(query or {}))
-        if md5 is not None:
-            request.headers["Content-MD5"] = _text(md5)
+        if not all(value.isascii() and value.isprintable() for value in headers.values()):
+            return None
         try:
-            signer = (Signer if md5 is not None else S3SigV4Auth)(
-                credentials.get_frozen_credentials(), "s3", client.meta.region_name
-            )
-            signer.add_auth(request)
-            answer = client._endpoint.http_session.send(request.prepare())
+            keys = credentials.get_frozen_credentials()
         except self._breaks as error:
             raise Unavailable(f"{self.place}: {one_line(str(error)) or type(error).__name__}") from None
-        if method == "HEAD" and answer.status_code == 404:
+        try:
+            answer = direct.send(keys, method, f"{self._path}/{key}", headers, query, data)
+        except Unavailable as error:
+            raise Unavailable(f"{self.place}: {one_line(str(error))}") from None
+        if method == "HEAD" and answer.status == 404:
             raise _NoObject(f"{self.place}: no such object")
-        if answer.status_code == 412:
+        if answer.status == 412:
             raise Taken(f"{self.place}: {key} is taken")
-        return (
-            {str(name).lower(): str(value) for name, value in answer.headers.items()}
-            if 200 <= answer.status_code < 300
-            else None
-        )
+        return answer.headers if 200 <= answer.status < 300 else None
 
     def _call(self, action: str, name: str, **given: Any) -> Any:
         """One request. action: what it is for, with the permission that it needs."""

@@ -178,10 +178,10 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
-    default=8,
+    default=32,
     envvar="JOBS",
     metavar="N",
-    help="Files at once, for each directory; 8 MiB of memory each. [8]",
+    help="Files at once, for each directory; 8 MiB of memory each, 64 MiB at most. [32]",
 )
 @click.option(
     "--metrics-file", metavar="FILE", envvar="METRICS_FILE", help="Numbers for Prometheus's textfile collector."

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -73,13 +74,19 @@ def test_a_file_that_is_open_for_writing_stays(tmp_path: Path, root: int) -> Non
     os.close(fd)
 
 
+def at_once(work: Callable[[bytes], bytes], data: bytes) -> Future[bytes]:
+    future: Future[bytes] = Future()
+    future.set_result(work(data))
+    return future
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 300_000])
 def test_content_is_the_same_each_time(tmp_path: Path, root: int, compression: str, size: int) -> None:
     data = hashlib.shake_128(b"x").digest(size)
     (tmp_path / "a").write_bytes(data)
     fd = open_file(root, "a")
-    content = Content(fd, size, 1000, compression)
+    content = Content(fd, size, 1000, compression, at_once)
     parts = list(content.parts())
     stored = b"".join(parts)
     assert len(stored) == content.size
@@ -96,5 +103,5 @@ def test_a_file_that_becomes_shorter(tmp_path: Path, root: int) -> None:
     (tmp_path / "a").write_bytes(b"12")
     fd = open_file(root, "a")
     with pytest.raises(Changed):
-        Content(fd, 3, 1000, "none")
+        Content(fd, 3, 1000, "none", at_once)
     os.close(fd)

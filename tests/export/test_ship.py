@@ -15,6 +15,7 @@ from sftools.errors import SftoolsError
 from sftools.export.files import Changed
 from sftools.export.journal import Journal
 from sftools.export.names import KeyRule
+from sftools.export.parts import Parts
 from sftools.export.ship import Rate, Result, Shipper, Stopped
 from sftools.store.objects import Condition, NoConditions, NoUpload, ObjectInfo, Taken, Unavailable, parts_etag
 
@@ -124,7 +125,7 @@ def root(tmp_path: Path) -> Iterator[int]:
 def shipper(store: Any, tmp_path: Path, **more: Any) -> Shipper:
     stop = threading.Event()
     journal = Journal(os.open(tmp_path / "journal", os.O_RDWR | os.O_CREAT))
-    more = {"compression": "none", "journal": journal, "part_bytes": 1000} | more
+    more = {"compression": "none", "journal": journal, "parts": Parts(1, 1000)} | more
     return Shipper(store, KeyRule(), "in", {"nodename": "ü"}, rate=Rate(None, stop), stop=stop, **more)
 
 
