@@ -6,11 +6,12 @@ key and the digest how far it came. docs/sf-exporter.md has the table of states.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from enum import Enum
@@ -334,15 +335,18 @@ class _One:
             etags = self._send_parts(key, upload, there)
             if condition is not None and not condition.etag and store.head(key) is not None:
                 raise Taken(f"{store.place}: {key} is taken")  # stores that honour it for a PUT may not for this
-            store.complete(key, upload, etags, condition)
+            try:
+                store.complete(key, upload, etags, condition)
+            except NoConditions:
+                if condition is None:
+                    raise
+                store.conditions = False
+                store.complete(key, upload, etags, None)
             self.parts_confirmed = etags == [md5.hex() for md5 in content.md5s]
             shipper.at("completed")
         except NoUpload:
             self._clear(slot)
             raise Unavailable(f"{store.place}: the upload of {key} is gone; it is begun again") from None
-        except NoConditions:
-            store.conditions = False
-            store.complete(key, upload, etags, None)
         except (Changed, Taken):
             store.abort(key, upload)
             self._clear(slot)
@@ -352,7 +356,7 @@ class _One:
             shipper.lost_begins.discard(key)
         self._clear(slot)
 
-    def _send_parts(self, key: str, upload: str, there: Mapping[int, tuple[str, int]]) -> list[str]:
+    def _send_parts(self, key: str, upload: str, there: Container[int]) -> list[str]:
         """Send the parts that are not there yet, some at the same time. Returns the ETags of all."""
         shipper, content, room = self.shipper, self.content, self.room
         etags = [md5.hex() for md5 in content.md5s]
@@ -368,7 +372,7 @@ class _One:
                 if not number:
                     break
                 last = number
-                if there.get(number) == (etags[number - 1], len(part)):
+                if number in there:
                     continue
                 if shipper.stop.is_set():
                     raise Stopped("stopped")
@@ -405,10 +409,12 @@ class _One:
             content.part_size,
         )
         if same and entry.upload:
-            try:
-                return slot, entry.upload, self.store.parts(key, entry.upload)
-            except NoUpload:
-                pass
+            with contextlib.suppress(NoUpload):
+                there = self.store.parts(key, entry.upload)
+                # One that was damaged on its way cannot be replaced everywhere (rclone): then all of it is begun again.
+                ours = {number: md5.hex() for number, md5 in enumerate(content.md5s, 1)}
+                if all(etag == ours.get(number) for number, (etag, _) in there.items()):
+                    return slot, entry.upload, there
         self.shipper.part_upload_gone(slot, entry)
         return None, "", {}
 

@@ -27,8 +27,9 @@ ANSWERS = {
 class Proxy(http.server.ThreadingHTTPServer):
     """Passes requests on to `upstream`, but where behave(method, path) names a fault.
 
-    refuse: closes. cut request: the server gets half the body. cut answer: the server does what was asked, and the
-    answer is lost. truncate: of the answer's body, half arrives. hang: no answer as long as the proxy runs.
+    refuse: closes. damage: one bit of the body is another. cut request: the server gets half the body. cut answer: the
+    server does what was asked, and the answer is lost. truncate: of the answer's body, half arrives. hang: no answer as
+    long as the proxy runs.
     """
 
     daemon_threads = True
@@ -61,6 +62,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         proxy.requests.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
         fault = proxy.behave(self.command, self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if fault == "damage" and body:
+            body = body[:-1] + bytes([body[-1] ^ 1])
         if fault == "refuse":
             self._cut()
             return

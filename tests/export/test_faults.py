@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,19 @@ from click.testing import CliRunner, Result
 
 from sftools.tools.sf_exporter import main
 
-FAULTS = ("refuse", "cut request", "cut answer", "truncate", "hang", "500", "503", "slow down", "no xml", "expired")
+FAULTS = (
+    "refuse",
+    "damage",
+    "cut request",
+    "cut answer",
+    "truncate",
+    "hang",
+    "500",
+    "503",
+    "slow down",
+    "no xml",
+    "expired",
+)
 LARGE = 9 << 20  # two parts
 EPOCH = 1_714_557_600
 
@@ -96,6 +109,25 @@ def test_many_faults_at_random(
         chance.choice(kinds) if len(proxy.requests) < 150 and chance.random() < 0.3 else ""
     )
     export_until_done(tmp_path, bucket, files, "--client", client, "--jobs", "2")
+
+
+def test_every_part_is_damaged_once(tmp_path: Path, files: dict[str, bytes], bucket: Any, proxy: Any) -> None:
+    """The first parts go with their MD5; later ones are told by their ETags."""
+    bucket.client.create_bucket(Bucket=bucket.name)
+    (tmp_path / "in" / f"{EPOCH + 9}").write_bytes(os.urandom(LARGE))
+    files[f"{EPOCH + 9}"] = (tmp_path / "in" / f"{EPOCH + 9}").read_bytes()
+    damaged: set[str] = set()
+
+    def behave(method: str, path: str) -> str:
+        part = path.partition("?")[0] + re.findall("partNumber=[0-9]+|$", path)[0]
+        if method != "PUT" or "=" not in part or part in damaged:
+            return ""
+        damaged.add(part)
+        return "damage"
+
+    proxy.behave = behave
+    export_until_done(tmp_path, bucket, files, "--jobs", "1")
+    assert len(damaged) == 4
 
 
 def test_a_server_without_conditions(tmp_path: Path, files: dict[str, bytes], bucket: Any, proxy: Any) -> None:
