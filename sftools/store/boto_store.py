@@ -234,7 +234,7 @@ class BotoStore:
         with self._lock:
             self._client = client
             self._requests = requests
-            self._credentials = Credentials(*keys) if keys else session.get_credentials()
+            self._credentials = Credentials(*keys) if keys else session.get_credentials() if requests else None
 
     def check(self) -> None:
         try:
