@@ -1551,6 +1551,12 @@ class Engine:
                 self._set_container(thread, cursor.bytes_param(14))
             if cursor.nparams > 16 and cursor.plen[16]:
                 thread.tty = cursor.uint_param(16, 0)
+            if cursor.nparams > 29 and cursor.plen[29] and thread.group is not None:
+                # Where recorders write a gid too, only live capture does not leave the directory empty: a filter in the
+                # kernel may have left out the clone, or a chdir.
+                path = cursor.str_param(6)
+                if path:
+                    thread.group.cwd = _directory(normal(path))
             path = cursor.str_param(27)
             if path:
                 thread.exepath = path
