@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -207,7 +208,7 @@ def test_a_signal_while_the_programs_load_comes_after_that(
     loaded: list[int] = []
 
     def load(program: int) -> int:
-        os.kill(os.getpid(), number)
+        signal.pthread_kill(threading.get_ident(), number)
         loaded.append(real(program))
         return loaded[-1]
 

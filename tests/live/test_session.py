@@ -231,17 +231,19 @@ def read_all(source: sftools.source.Source) -> bytes:
 
 def test_a_duration_begins_when_proc_has_been_read(permitted: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy host that may take longer than what is asked for."""
-    last = io.BytesIO()
+    first, last = io.BytesIO(), io.BytesIO()
+    ScapWriter(first).section()
     ScapWriter(last).process_list([{"tid": 1 << 22, "pid": 1 << 22, "exe": "/the/last"}])
 
     def slowly(*_: object, **__: object) -> Iterator[bytes]:
         time.sleep(0.2)
+        yield first.getvalue()
         yield last.getvalue()
 
     monkeypatch.setattr(procfs, "blocks", slowly)
     options = SessionOptions(ProbeOptions(pids=frozenset({1 << 22})), duration=0.05, names=False)
     with capture_session(options) as session:
-        assert read_all(session.source).startswith(last.getvalue())
+        assert read_all(session.source).startswith(first.getvalue() + last.getvalue())
 
 
 def test_a_command_that_is_killed_while_it_waits_ends_the_capture(permitted: None) -> None:
