@@ -120,18 +120,36 @@ static __always_inline void put_user(struct scratch *s, const void *from, u64 si
 	put(s, n);
 }
 
-// One 48-byte mark that events are missing (PPME_DROP_E) or come again (PPME_DROP_X). The ratio is that of sampling: 1.
-static __always_inline long mark_drop(struct scratch *s, u32 type, u64 ts)
+// A 48-byte mark that events are missing (PPME_DROP_E) or come again (PPME_DROP_X). The ratio is that of sampling: 1.
+#define MARK_SIZE 48
+
+static __always_inline void drop_mark(u8 *block, u32 type, u64 ts)
 {
-	u8 *block = s->path;  // not on the stack, where fields would have to be aligned
 	head(block, ts, type, 1);
-	AS(u32, block + AT_BLOCK_LENGTH) = 48;
+	AS(u32, block + AT_BLOCK_LENGTH) = MARK_SIZE;
 	AS(u32, block + AT_LENGTH) = 42 - AT_TIME;
 	AS(u16, block + AT_LENGTHS) = 4;
 	AS(u32, block + AT_LENGTHS + 2) = 1;
 	AS(u16, block + 42) = 0;
-	AS(u32, block + 44) = 48;
-	return bpf_ringbuf_output(&ring, block, 48, BPF_RB_NO_WAKEUP);
+	AS(u32, block + 44) = MARK_SIZE;
+}
+
+// Both marks or none: where there is room for one only, the gap goes on.
+static __always_inline bool mark_drops(u64 from, u64 to)
+{
+	u8 *begin = bpf_ringbuf_reserve(&ring, MARK_SIZE, 0);
+	if (!begin)
+		return false;
+	u8 *end = bpf_ringbuf_reserve(&ring, MARK_SIZE, 0);
+	if (!end) {
+		bpf_ringbuf_discard(begin, BPF_RB_NO_WAKEUP);
+		return false;
+	}
+	drop_mark(begin, PPME_DROP_E, from);
+	drop_mark(end, PPME_DROP_X, to);
+	bpf_ringbuf_submit(begin, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(end, BPF_RB_NO_WAKEUP);
+	return true;
 }
 
 // The event is whole: to the ring with it. The reader is woken only when much waits: it looks by itself now and then.
@@ -152,7 +170,7 @@ static __always_inline void submit(struct scratch *s)
 		return;
 	AS(u32, s->data + total - 4) = total;
 	if (s->lost_since) {
-		if (mark_drop(s, PPME_DROP_E, s->lost_since) || mark_drop(s, PPME_DROP_X, AS(u64, s->data + AT_TIME))) {
+		if (!mark_drops(s->lost_since, AS(u64, s->data + AT_TIME))) {
 			COUNT(ring_full);
 			return;
 		}

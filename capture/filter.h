@@ -60,3 +60,16 @@ static __always_inline bool wanted(u32 tgid)
 	}
 	return !settings.by_cgroup || in_cgroups();
 }
+
+// Whether a task may leave what is recorded before it ends: then `begun` has those whose beginning was recorded.
+static __always_inline bool may_leave(void)
+{
+	return settings.by_comm || settings.by_cgroup || (settings.by_tgid && !settings.follow);
+}
+
+static __always_inline void note_beginning(u32 tid)
+{
+	u8 yes = 1;
+	if (may_leave())
+		bpf_map_update_elem(&begun, &tid, &yes, BPF_ANY);
+}

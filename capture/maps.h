@@ -68,6 +68,15 @@ struct {
 	__type(value, u8);
 } tgids SEC(".maps");
 
+// With filters by name or cgroup, and of processes without their children, a task may end that is not recorded any more,
+// though its beginning was: so that its end is too. By tid; with too many the oldest are forgotten.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 64);  // the loader makes it larger where it is used
+	__type(key, u32);
+	__type(value, u8);
+} begun SEC(".maps");
+
 struct comm {
 	char name[16];
 };

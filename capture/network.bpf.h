@@ -42,7 +42,9 @@ int BPF_PROG(tuple, struct pt_regs *regs, long ret)
 			put_u32(s, size);
 			put_tuple(s, sock_of(task, fd), address, OUTBOUND);
 		} else {
-			address = read_address(s, ret >= 0 ? argument(regs, 4) : 0, user_number(argument(regs, 5), 4));
+			// Without an address the kernel does not look at its length, which may be anything.
+			u64 from = ret >= 0 ? argument(regs, 4) : 0;
+			address = read_address(s, from, from ? user_number(argument(regs, 5), 4) : 0);
 			put_user(s, (void *)argument(regs, 1), ret > 0 ? up_to_snaplen((u64)ret < size ? ret : size) : 0);
 			put_tuple(s, ret >= 0 ? sock_of(task, fd) : NULL, address, INBOUND);
 			put_s64(s, fd);

@@ -163,6 +163,7 @@ int BPF_PROG(exec, struct pt_regs *regs, long ret)
 		return 0;
 	put_s64(s, ret);
 	if (ret == 0) {
+		note_beginning(bpf_get_current_pid_tgid());
 		put_exe_args(s, mm);
 	} else {
 		// The old program goes on: what it wanted to run is in the call's arguments.
@@ -261,10 +262,12 @@ static __always_inline void put_exit(struct task_struct *task)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task)
 {
-	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	u64 ids = bpf_get_current_pid_tgid();
+	u32 tgid = ids >> 32, tid = ids;
 	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
 		return 0;
-	if (recorded(PPME_PROCEXIT_1_E) && wanted(tgid))
+	bool began = may_leave() && !bpf_map_delete_elem(&begun, &tid);
+	if (recorded(PPME_PROCEXIT_1_E) && (began || wanted(tgid)))
 		put_exit(task);
 	// With its last thread the process is over: its number will be another's. One that is followed is recorded only
 	// as a child of another; one that was named is recorded whenever it runs. Two threads that end at once see no
@@ -281,6 +284,8 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 {
 	u32 from = BPF_CORE_READ(parent, tgid), to = BPF_CORE_READ(child, tgid);
 	u8 yes = 1;
+	if (may_leave() && wanted(from))
+		note_beginning(BPF_CORE_READ(child, pid));
 	if (!settings.by_tgid || !settings.follow || from == to)
 		return 0;
 	if (!bpf_map_lookup_elem(&tgids, &from))

@@ -110,6 +110,10 @@ MAX_LIVE_SOCKETS = 262_144
 # A mount table without end: device numbers by mount id are remembered for so many.
 MAX_LIVE_MOUNTS = 65_536
 
+# Processes that hold the lock of their memory for ever, by the thousand, each of which keeps a thread waiting: past so
+# many no process's arguments and environment are read any more.
+MAX_LIVE_STUCK = 64
+
 # Containers that start faster than the container runtime answers: so many questions wait, further ones are dropped.
 MAX_LIVE_LOOKUPS = 1024
 

@@ -325,6 +325,7 @@ _MKDIR_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_MKDIR_2_X)
 _RENAME_X = cython.declare(cython.uint, tables.PPME_SYSCALL_RENAME_X)
 _RMDIR_2_X = cython.declare(cython.uint, tables.PPME_SYSCALL_RMDIR_2_X)
 _SETGID_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SETGID_X)
+_SETREGID_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SETREGID_X)
 _SETRESUID_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SETRESUID_X)
 _SETREUID_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SETREUID_X)
 _SETUID_X = cython.declare(cython.uint, tables.PPME_SYSCALL_SETUID_X)
@@ -1551,6 +1552,12 @@ class Engine:
                 self._set_container(thread, cursor.bytes_param(14))
             if cursor.nparams > 16 and cursor.plen[16]:
                 thread.tty = cursor.uint_param(16, 0)
+            if cursor.nparams > 29 and cursor.plen[29] and thread.group is not None:
+                # Where recorders write a gid too, only live capture does not leave the directory empty: a filter in the
+                # kernel may have left out the clone, or a chdir.
+                path = cursor.str_param(6)
+                if path:
+                    thread.group.cwd = _directory(normal(path))
             path = cursor.str_param(27)
             if path:
                 thread.exepath = path
@@ -1589,7 +1596,7 @@ class Engine:
         self._process_event(process, thread, _OP_EXEC, None, res)
 
     def _outdate(self, thread):
-        """An exec or setuid that the filter leaves out: the Process is written anew when a record refers to it."""
+        """A change without a record of its own: the Process is written anew when the next record refers to it."""
         if thread.group.process is not None:
             thread.group.process.stale = True
 
@@ -1649,12 +1656,19 @@ class Engine:
         at: cython.uint = 1 if type_ == _SETUID_X or type_ == _SETGID_X else 2
         process: Process
         is_uid: cython.bint = type_ == _SETUID_X or type_ == _SETRESUID_X or type_ == _SETREUID_X
+        uid: cython.uint = thread.uid
+        gid: cython.uint = thread.gid
         if res == 0 and at < cursor.nparams and cursor.plen[at]:
             if is_uid:
                 self._set_uid(thread, cursor.uint_param(at, 0))
             else:
                 self._set_gid(thread, cursor.uint_param(at, 0))
         if not is_uid or type_ == _SETREUID_X:
+            # The existing collector writes the Process anew with the setuid that mostly follows a setgid or setresgid, and
+            # does not know setreuid and setregid: after those nothing need follow.
+            if type_ == _SETREUID_X or type_ == _SETREGID_X:
+                if thread.group is not None and (thread.uid != uid or thread.gid != gid):
+                    self._outdate(thread)
             return 0
         if thread.group is None:
             self.unknown_threads += 1

@@ -32,8 +32,8 @@ class Capture:
     """The running system as a source of capture bytes: has readinto(), so an EventCursor reads it as it reads a file.
 
     on_cgroups: called with the cgroups of each listed thread, and of each that begins or runs another program.
-    on_listed: called when all lists are delivered. on_idle: called before each wait, which ends after 20 ms at the
-    latest; from there stop() may be called.
+    on_listed: called when all lists are delivered, unless stop() came before. on_idle: called before each wait, which
+    ends after 20 ms at the latest; from there stop() may be called.
 
     A context manager. readinto() blocks until bytes are there and returns 0 only after stop(), when all that happened
     before was delivered. Raises CaptureError where the system cannot be captured, InputError where /proc cannot be
@@ -186,7 +186,7 @@ class Capture:
         self._backlog = deque(kept for batch in self._backlog if (kept := admitted(batch, known)))
         self._known = known
         self._listed = None
-        if self._on_listed is not None:
+        if self._on_listed is not None and not self._stopped_at:
             self._on_listed()
         return False
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sftools.errors import CaptureError, UsageError
+from sftools.limits import MAX_THREADS
 from sftools.live import DEFAULT_BUFFER, DEFAULT_SNAPLEN, MAX_SNAPLEN
 from sftools.scap.event_table import EVENTS
 
@@ -36,6 +37,9 @@ MAX_BUFFER = 1 << 30
 # struct sysflow_settings and struct counters of capture/maps.h.
 _SETTINGS = struct.Struct("<Q8Q8QQ4I4B4x")
 _REASONS = ("ring_full", "too_large", "unread", "compat", "sampled_out", "unfollowed", "truncated")
+
+# Threads whose beginning was recorded and whose end therefore is: as many as the engine remembers at most.
+_MAX_BEGUN = MAX_THREADS
 
 # The verifier's log comes as one text, and why it refuses stands at its end.
 _LOG_BYTES = 1 << 20
@@ -247,6 +251,8 @@ class Probe:
     def _load(self) -> None:
         self._library.bpf_map__set_max_entries(self._map("ring"), self.options.ring_bytes)
         self._library.bpf_map__set_max_entries(self._map("scratches"), self._cpus)
+        if self._may_leave:
+            self._library.bpf_map__set_max_entries(self._map("begun"), _MAX_BEGUN)
         self._configure()
         # A handler that raises would do so in libbpf's call of _Log._take, where ctypes swallows it: signals wait.
         held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
@@ -258,7 +264,7 @@ class Probe:
             raise CaptureError(_refusal(-failed, self._log.lines))
         self.ring_fd: int = self._library.bpf_map__fd(self._map("ring"))
         for pid in self.options.pids:
-            self.add_pid(pid)
+            self._update("tgids", struct.pack("<I", pid), "process")
         for comm in self.options.comms:
             self._update("comms", comm[:15].ljust(16, b"\0"), "name of a thread")
         for path in self.options.cgroups:
@@ -277,10 +283,16 @@ class Probe:
             raise CaptureError(f"{PROBE.name} is of another version of sftools; run `make probe` again")
         ctypes.memmove(at, value, len(value))
 
+    @property
+    def _may_leave(self) -> bool:
+        """may_leave() of capture/filter.h."""
+        options = self.options
+        return bool(options.comms or options.cgroups or (options.pids and not options.follow))
+
     def attach(self) -> None:
         """Begin to record."""
         for name in ("process_fork", "process_exit", "sys_exit"):
-            if name == "process_fork" and not (self.options.pids and self.options.follow):
+            if name == "process_fork" and not (self._may_leave or self.options.pids):
                 continue
             link = self._library.bpf_program__attach(self._program(name))
             if not link:
@@ -304,10 +316,6 @@ class Probe:
             if self._library.bpf_map_lookup_elem(fd, ctypes.byref(key), room) == 0:
                 found.append(_LOST_SINCE.unpack_from(room, 8)[0])
         return sorted(filter(None, found))
-
-    def add_pid(self, pid: int) -> None:
-        """Record this process too. Only where options.pids had one: else all are recorded."""
-        self._update("tgids", struct.pack("<I", pid), "process")
 
     def statistics(self) -> dict[str, int]:
         """What did not get through, by reason (struct counters of capture/maps.h), and events that the kernel skipped.

@@ -11,13 +11,15 @@ import io
 import os
 import re
 import stat as modes
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from sftools.errors import InputError
-from sftools.limits import KIB, MAX_FDS_PER_PROCESS, MAX_LIVE_MOUNTS, MAX_LIVE_SOCKETS, MIB
+from sftools.limits import KIB, MAX_FDS_PER_PROCESS, MAX_LIVE_MOUNTS, MAX_LIVE_SOCKETS, MAX_LIVE_STUCK, MIB
 from sftools.live import host, sockets
 from sftools.live.host import number, read_file, read_or_empty
 from sftools.scap import tables
@@ -162,9 +164,58 @@ def blocks(
     except OSError as error:
         raise InputError(str(root), error.strerror or "cannot be opened") from None
     try:
-        yield from _Scan(root, fd, root == PROC if live is None else live, on_cgroups).blocks(etc)
+        scan = _Scan(root, fd, root == PROC if live is None else live, on_cgroups)
+        try:
+            yield from scan.blocks(etc)
+        finally:
+            scan.patience.close()
     finally:
         os.close(fd)
+
+
+class Patience:
+    """Calls what may wait without end, in a thread beside, and goes on without its answer when that takes too long.
+
+    A process can hold the lock of its own memory for ever (a read of /proc/self/mem on a page of a FUSE file that never
+    comes), and its cmdline and environ wait for it. All such waits together take `seconds` and some 10 ms for each that
+    follows. The threads that wait end with this process: that wait is one that a signal ends.
+    """
+
+    def __init__(self, seconds: float = 2.0) -> None:
+        self._left = seconds
+        self._stuck = 0
+        self._helper: tuple[SimpleQueue[Callable[[], bytes] | None], SimpleQueue[bytes]] | None = None
+
+    def call(self, work: Callable[[], bytes]) -> bytes:
+        """What work() returns, which must not raise; nothing where it takes too long."""
+        if self._stuck >= MAX_LIVE_STUCK:
+            return b""
+        if self._helper is None:
+            asked: SimpleQueue[Callable[[], bytes] | None] = SimpleQueue()
+            answered: SimpleQueue[bytes] = SimpleQueue()
+            threading.Thread(target=_answer, args=(asked, answered), name="/proc", daemon=True).start()
+            self._helper = asked, answered
+        asked, answered = self._helper
+        asked.put(work)
+        wait = max(self._left / 2, 0.01)
+        try:
+            return answered.get(timeout=wait)
+        except Empty:
+            self._left -= wait
+            self._stuck += 1
+            self.close()
+            return b""
+
+    def close(self) -> None:
+        """The thread ends when its work does."""
+        if self._helper is not None:
+            self._helper[0].put(None)
+            self._helper = None
+
+
+def _answer(asked: SimpleQueue[Callable[[], bytes] | None], answered: SimpleQueue[bytes]) -> None:
+    while (work := asked.get()) is not None:
+        answered.put(work())
 
 
 @dataclass(slots=True)
@@ -192,6 +243,22 @@ class _Scan:
         self.devices: dict[int, int] = {}
         self.first_starts: dict[bytes, int] | None = None
         self.host_start = -1
+        self.patience = Patience()
+
+    def memory(self, name: str, directory: int) -> bytes:
+        """A file that the kernel makes of a process's memory: nothing where that keeps it waiting."""
+        if not self.live:
+            return read_or_empty(name, directory, _MAX_STRINGS)
+        # A copy, as this one's number is another file's by the time that a read may come back.
+        own = os.dup(directory)
+
+        def read() -> bytes:
+            try:
+                return read_or_empty(name, own, _MAX_STRINGS)
+            finally:
+                os.close(own)
+
+        return self.patience.call(read)
 
     def blocks(self, etc: Path | None) -> Iterator[bytes]:
         machine = self.machine
@@ -274,7 +341,7 @@ class _Scan:
                 os.close(image_at)
 
     def image(self, directory: int) -> _Image:
-        command = _strings(read_or_empty("cmdline", directory, _MAX_STRINGS))
+        command = _strings(self.memory("cmdline", directory))
         exe, _, args = command.partition(b"\0")
         exepath = _link(b"exe", directory)
         fdlimit = (1 << 64) - 1
@@ -284,7 +351,7 @@ class _Scan:
         return _Image(
             exe[:_MAX_PATH],
             args,
-            _strings(read_or_empty("environ", directory, _MAX_STRINGS)),
+            _strings(self.memory("environ", directory)),
             exepath,
             host.stat(b"exe", directory) if self.live and exepath else None,
             fdlimit,

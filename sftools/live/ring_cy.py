@@ -19,6 +19,7 @@ except ModuleNotFoundError:
 from sftools.errors import CaptureError
 from sftools.scap import blocks, tables
 
+_U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 PAGE = mmap.PAGESIZE
@@ -43,6 +44,9 @@ _HAS_CGROUPS = cython.declare(
         for name in tables.EVENT_CODES
     ),
 )
+# Calls by which threads begin, and which of their parameters is the pid.
+_THREAD_BEGINS = frozenset((tables.PPME_SYSCALL_CLONE_20_X, tables.PPME_SYSCALL_CLONE3_X))
+_PID = cython.declare(cython.int, 4)
 _EV_V2_LARGE = cython.declare(cython.uint, blocks.EV_V2_LARGE)
 _EVF_V2_LARGE = cython.declare(cython.uint, blocks.EVF_V2_LARGE)
 # A batch that ends for want of room leaves its newest events to the next, where those that come late join them.
@@ -233,7 +237,9 @@ class RingReader:
 def admitted(block_bytes, known: dict) -> bytes:
     """The events of a batch without those that are older than their thread's entry in the lists (`known`: tid to ns).
 
-    Whatever such an event did, the entry tells already: done once more, a close would end what was opened since.
+    Whatever such an event did, the entry tells already: done once more, a close would end what was opened since. So it
+    is with a thread that the lists do not have because it ended before its process was listed, fds and all: the event
+    that tells whose thread it is puts it into `known`.
     """
     view = memoryview(block_bytes)
     out = bytearray()
@@ -243,7 +249,12 @@ def admitted(block_bytes, known: dict) -> bytes:
     while at + _LEAST <= end:
         size = _U32.unpack_from(view, at + 4)[0]
         ts = _U64.unpack_from(view, at + 10)[0]
-        if ts < known.get(_U64.unpack_from(view, at + 18)[0], 0):
+        tid = _U64.unpack_from(view, at + 18)[0]
+        if tid not in known:
+            listed = known.get(_process_of_new_thread(view[at : at + size]), 0)
+            if ts < listed:
+                known[tid] = listed
+        if ts < known.get(tid, 0):
             out += view[kept:at]
             kept = at + size
         if size < _LEAST:
@@ -251,6 +262,19 @@ def admitted(block_bytes, known: dict) -> bytes:
         at += size
     out += view[kept:end]
     return bytes(out)
+
+
+def _process_of_new_thread(event) -> int:
+    """The pid in a thread's own return from clone; -1 in all other events."""
+    code = event[_AT_TYPE] | event[_AT_TYPE + 1] << 8
+    if code not in _THREAD_BEGINS or event[_AT_NPARAMS] <= _PID or len(event) < _AT_NPARAMS + 4 + 2 * _PID:
+        return -1
+    lengths = [_U16.unpack_from(event, _AT_NPARAMS + 4 + 2 * i)[0] for i in range(_PID)]
+    params = _AT_NPARAMS + 4 + 2 * event[_AT_NPARAMS]
+    pid_at = params + sum(lengths)
+    if lengths[0] != 8 or pid_at + 8 > len(event) or _U64.unpack_from(event, params)[0] != 0:
+        return -1
+    return _U64.unpack_from(event, pid_at)[0]
 
 
 def cgroups_seen(batch) -> list:

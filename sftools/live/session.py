@@ -39,8 +39,8 @@ _NOT_RUNNABLE = 126
 class SessionOptions:
     """probe: what the kernel records. command: traced with its descendants, and nothing else; the capture ends with it.
 
-    duration: seconds after which it ends; 0: never. cri_sockets, timeout_ms: of container runtimes, and how long one
-    may take to answer. names: whether they are asked at all.
+    duration: seconds after which it ends, from when /proc has been read; 0: never. cri_sockets, timeout_ms: of
+    container runtimes, and how long one may take to answer. names: whether they are asked at all.
     """
 
     probe: ProbeOptions = field(default_factory=ProbeOptions)
@@ -94,12 +94,22 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
         probe = options.probe if command is None else replace(options.probe, pids=frozenset({command.pid}), follow=True)
         ticker = _Ticker()
         lookups: list[ContainerLookup] = []
+        timer = threading.Timer(options.duration, lambda: session.stop())
+        timer.daemon = True
+
+        def begin() -> None:
+            # The lists have the command as it is before it begins; and the time that they take is not the capture's.
+            if command:
+                command.begin()
+            if options.duration:
+                timer.start()
+
         capture = stack.enter_context(
             Capture(
                 probe,
                 on_cgroups=lambda cgroups: lookups[0].want(cgroups) if lookups else None,
                 on_idle=ticker,
-                on_listed=command.begin if command else None,  # the lists have it as it is before it begins
+                on_listed=begin,
             )
         )
         ticker.capture = capture
@@ -111,11 +121,7 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
             stack.callback(lookup.close)
         session = Session(capture, command)
         stack.enter_context(_stopped_by_signals(session.stop, command))
-        if options.duration:
-            timer = threading.Timer(options.duration, session.stop)
-            timer.daemon = True
-            timer.start()
-            stack.callback(timer.cancel)
+        stack.callback(timer.cancel)
         yield session
 
 
@@ -193,11 +199,12 @@ class _Command:
         return self.status is not None
 
     def abandon(self) -> None:
-        """Where the capture failed before begin(): it becomes nothing."""
+        """Where the capture failed or ended before begin(): it becomes nothing."""
         if self._go >= 0:
             os.close(self._go)
             self._go = -1
-            os.waitpid(self.pid, 0)
+            if self.status is None:
+                os.waitpid(self.pid, 0)
 
 
 @contextmanager

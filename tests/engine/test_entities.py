@@ -93,6 +93,28 @@ def test_a_setuid_that_failed_changes_nothing(convert: Convert) -> None:
     assert done.events() == [(500, 500, "SETUID", -1)]
 
 
+@pytest.mark.parametrize(
+    ("call", "field", "state"),
+    [
+        ("setreuid ruid=4294967295 euid=1000", "uid", "MODIFIED"),
+        ("setregid rgid=4294967295 egid=1000", "gid", "MODIFIED"),
+        ("setreuid ruid=1000 euid=4294967295", "uid", None),
+    ],
+)
+def test_setreuid_and_setregid_are_no_records_but_what_follows_has_the_new_ids(
+    convert: Convert, call: str, field: str, state: str | None
+) -> None:
+    done = convert(SHELL + MKDIR.format("/x") + f"+ 500 {call} res=0\n" + MKDIR.format("/y"))
+    assert done.of("ProcessEvent") == []
+    before = [p for p in done.of("Process") if p["oid"]["hpid"] == 500]
+    if state is None:
+        assert len(before) == 1
+    else:
+        assert [p[field] for p in before] == [33, 1000]
+        assert before[-1]["state"] == state
+    assert done.order[-1] == "FileEvent"
+
+
 def test_users_by_event(convert: Convert) -> None:
     """A user who was added after the recording began; deleted, it has no name any more."""
     text = SHELL + (

@@ -277,6 +277,28 @@ def test_events_of_unknown_threads_are_counted(convert: Convert) -> None:
     assert done.order == ["SFHeader"]
 
 
+@pytest.mark.parametrize(
+    ("nparams", "cwd", "path"),
+    [(31, "/srv/data", "/srv/data/new"), (31, "", "{}new"), (19, "/srv/data", "{}new")],
+    ids=["live capture", "other recorders today", "older ones"],
+)
+@pytest.mark.parametrize(("pid", "known"), [(500, "/srv/old/"), (999, "")], ids=["known", "first seen"])
+def test_the_working_directory_that_an_exec_tells(
+    convert: Convert, nparams: int, cwd: str, path: str, pid: int, known: str
+) -> None:
+    """In live capture a filter by name or cgroup leaves out the clone, or a chdir: then the exec tells. Of the older
+    layouts the existing collector, whose traces are the measure, takes no directory from an exec.
+    """
+
+    def write(writer: ScapWriter) -> None:
+        writer.process_list([{"tid": 500, "pid": 500, "ptid": 1, "cwd": "/srv/old"}])
+        exec_ = {"res": 0, "exe": "/b", "tid": pid, "pid": pid, "ptid": 1, "cwd": cwd, "comm": "b", "gid": 0}
+        writer.event(SECOND, pid, "PPME_SYSCALL_EXECVE_19_X", exec_, nparams=nparams)
+        writer.event(2 * SECOND, pid, "PPME_SYSCALL_MKDIR_2_X", {"res": 0, "path": "new", "mode": 0o755})
+
+    assert [file["path"] for file in convert(capture(write)).of("File")] == [path.format(known)]
+
+
 @pytest.mark.parametrize("tid", [-1, 0, 2**63 - 1, -(2**63)])
 def test_tids_that_cannot_be(convert: Convert, tid: int) -> None:
     calls = ["openat dirfd=AT_FDCWD name=/a flags=O_RDONLY fd=3 mode=0", "close fd=3 res=0", "setuid uid=0 res=0",

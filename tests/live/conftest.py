@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
@@ -73,6 +75,14 @@ def _value(kind: str, data: bytes) -> Any:
         assert data.endswith(b"\0")
         return data[:-1]
     return data
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_the_tests() -> None:
+    """For a process that ends only when it is told to: the kernel kills it when the tests were killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from sftools.live import procfs
-from sftools.live.capture import Capture
+from sftools.live.capture import SETTLE_NS, Capture
 from sftools.live.loader import ProbeOptions
 from sftools.scap import blocks, lists, tables
 from sftools.scap.events_cy import BLOCK, END, EVENT, EventCursor
@@ -160,8 +161,23 @@ def test_children_are_followed_unless_not_wanted(record: Record) -> None:
     assert {e.name for e in events_of(data) if e.tid != pid} >= {"MKDIR_2", "RMDIR_2"}
     data, pid = record("mkdir d; cd /", follow=False)
     found = events_of(data)
-    assert {e.tid for e in found} == {pid}
+    assert {e.tid for e in found if e.name != "PROCEXIT_1_E"} == {pid}
     assert "CHDIR" in {e.name for e in found}
+
+
+LEAVERS = "for i in 1 2 3; do /bin/true; done; (exit 4); sleep 0.01"
+
+
+@pytest.mark.parametrize(
+    "options", [{"comms": frozenset({b"sh"}), "pids": frozenset()}, {"follow": False}], ids=["by name", "not followed"]
+)
+def test_whatever_is_recorded_to_begin_is_recorded_to_end(record: Record, options: dict[str, Any]) -> None:
+    """Else a capture of one name, or of one process, would collect the threads of all that it ever started."""
+    data, pid = record(LEAVERS, **options)
+    found = events_of(data)
+    begun = {e.params["res"] for e in named(found, "CLONE_20", "VFORK_20", "FORK_20", "CLONE3") if e.tid == pid}
+    assert len(begun) == 5
+    assert begun <= {e.tid for e in named(found, "PROCEXIT_1_E")}
 
 
 def test_only_threads_of_a_name(record: Record, tmp_path: Path) -> None:
@@ -194,11 +210,11 @@ def test_only_what_is_in_a_cgroup_or_below(record: Record) -> None:
         outer.rmdir()
 
 
-def remove_nothing(times: int) -> None:
+def remove_nothing(times: int, path: bytes = b"/nonexistent/directory") -> None:
     """Fails to remove a directory: one event each, made by the capturing process itself."""
     rmdir = ctypes.CDLL(None).rmdir
     for _ in range(times):
-        rmdir(b"/nonexistent/directory")
+        rmdir(path)
 
 
 def own_rmdirs(buffer: int) -> ProbeOptions:
@@ -249,6 +265,54 @@ def test_a_capture_goes_on_after_losses_and_marks_where_they_were(permitted: Non
         os.sched_setaffinity(0, before)
     assert [e.row.code for e in found[-3:]] == ["PPME_DROP_E", "PPME_DROP_X", "PPME_SYSCALL_RMDIR_2_X"]
     assert [e.ts for e in found] == sorted(e.ts for e in found)
+
+
+def test_marks_come_in_pairs(permitted: None) -> None:
+    """Where the ring has room for one mark only, neither comes: the gap ends later."""
+    # A record of 144 bytes, of which 28 fit into a page with 56 bytes left: a mark's record has 56.
+    rounds = iter([(40, b"x" * 80), (1, b"short"), (0, b"")])
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        with Capture(own_rmdirs(4096)) as capture:
+
+            def idle() -> None:
+                times, path = next(rounds)
+                remove_nothing(times, path)
+                time.sleep(2 * SETTLE_NS / 1e9)  # then all of them are taken before the next round
+                if not times:
+                    capture.stop()
+
+            capture.on_idle = idle
+            found = events_of(read_all(capture))
+            lost = capture.statistics["ring_full"]
+    finally:
+        os.sched_setaffinity(0, before)
+    codes = [e.row.code.removeprefix("PPME_") for e in found]
+    assert codes == [*28 * ["SYSCALL_RMDIR_2_X"], "DROP_E", "DROP_X", "SYSCALL_RMDIR_2_X"]
+    assert lost == 12
+
+
+def test_a_length_that_the_kernel_does_not_look_at_is_not_unread(permitted: None) -> None:
+    """recvfrom's length means something only where there is an address to fill in."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    only = frozenset({tables.PPME_SOCKET_RECVFROM_X})
+    with Capture(ProbeOptions(pids=frozenset({os.getpid()}), events=only, include_self=True)) as capture:
+
+        def idle() -> None:
+            one, two = socket.socketpair()
+            with one, two:
+                one.send(b"question")
+                room = ctypes.create_string_buffer(100)
+                assert libc.recvfrom(two.fileno(), room, 100, 0, None, ctypes.c_void_p(1)) == 8
+                assert libc.recvfrom(-1, room, 100, 0, room, ctypes.c_void_p(1)) == -1
+            capture.stop()
+
+        capture.on_idle = idle
+        found = events_of(read_all(capture))
+        unread = capture.statistics["unread"]
+    assert [e.params["data"] for e in found] == [b"question", None]
+    assert unread == 0
 
 
 def test_an_event_cursor_reads_it_as_it_reads_a_file(permitted: None) -> None:

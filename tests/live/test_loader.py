@@ -6,9 +6,11 @@ import ctypes
 import errno
 import os
 import platform
+import signal
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,22 @@ def test_a_missing_part_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         check_host()
 
 
+def test_a_pid_namespace_of_its_own_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Events have the host's pids, which /proc in a container does not know."""
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "release", lambda: "6.1.0-13-amd64")
+    monkeypatch.setattr(loader, "BTF", tmp_path)
+    monkeypatch.setattr(loader, "PROBE", tmp_path)
+    if not Path("/proc/self/ns/pid").exists():
+        pytest.skip("no pid namespaces")
+    monkeypatch.setattr(loader, "_HOST_PID_NAMESPACE", os.stat("/proc/self/ns/pid").st_ino)
+    check_host()
+    monkeypatch.setattr(loader, "_HOST_PID_NAMESPACE", 1)
+    with pytest.raises(CaptureError, match=r"--pid=host \(hostPID\)"):
+        check_host()
+
+
 def test_a_missing_libbpf_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> None:
         raise OSError("libbpf.so.1: cannot open shared object file")
@@ -171,6 +189,41 @@ def test_a_user_without_the_capabilities_is_told_which(permitted: None) -> None:
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "CAP_BPF and CAP_PERFMON" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_programs_load_comes_after_that(
+    number: int, permitted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not within libbpf's call of our logging, where an exception is swallowed; what was loaded goes."""
+
+    class Interrupt(Exception):
+        pass
+
+    def handle(*_: object) -> None:
+        raise Interrupt
+
+    library = loader._libbpf()
+    real = library.bpf_object__load
+    loaded: list[int] = []
+
+    def load(program: int) -> int:
+        signal.pthread_kill(threading.get_ident(), number)
+        loaded.append(real(program))
+        return loaded[-1]
+
+    library.bpf_object__load = load
+    monkeypatch.setattr(loader, "_libbpf", lambda: library)
+    before = signal.signal(number, handle)
+    fds = os.listdir("/proc/self/fd")
+    try:
+        with pytest.raises(Interrupt):
+            Probe(ProbeOptions())
+    finally:
+        signal.signal(number, before)
+    assert loaded == [0]
+    assert len(os.listdir("/proc/self/fd")) == len(fds)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 def test_a_cgroup_that_does_not_exist_is_named(permitted: None) -> None:

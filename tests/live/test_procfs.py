@@ -11,8 +11,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +25,7 @@ from hypothesis import strategies as st
 
 from sftools.errors import InputError
 from sftools.live import procfs
-from sftools.live.procfs import cgroups, open_flags, parse_stat, parse_status
+from sftools.live.procfs import Patience, cgroups, open_flags, parse_stat, parse_status
 from sftools.scap import blocks, lists
 from sftools.scap.lists import FdEntry, InterfaceEntry, MachineInfo, ProcessEntry, UserEntry
 from sftools.scap.writer import ScapWriter, ip4, ip6
@@ -638,6 +640,62 @@ def test_a_process_of_this_host(workload: Workload) -> None:
             assert item.sip6 == ip6("::1")
         if item.type in (3, 4, 5, 6):
             assert item.l4proto == (3 if name.startswith(("udp", "peer")) else 2), name
+
+
+# What waits without end
+
+
+def test_work_that_waits_without_end_is_left_alone() -> None:
+    never = threading.Event()
+    patience = Patience(seconds=0.02)
+    try:
+        assert patience.call(lambda: b"one") == b"one"
+        assert patience.call(lambda: bytes([never.wait()])) == b""
+        assert patience.call(lambda: b"two") == b"two"
+    finally:
+        never.set()
+        patience.close()
+
+
+def test_no_more_threads_wait_than_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procfs, "MAX_LIVE_STUCK", 2)
+    never = threading.Event()
+    patience = Patience(seconds=0.02)
+    begun: list[int] = []
+
+    def wait() -> bytes:
+        begun.append(1)
+        return bytes([never.wait()])
+
+    try:
+        assert [patience.call(wait) for _ in range(5)] == [b""] * 5
+        assert len(begun) == 2
+        assert patience.call(lambda: b"one") == b""
+    finally:
+        never.set()
+        patience.close()
+
+
+def test_a_process_whose_memory_cannot_be_had_holds_nothing_up(
+    workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where it holds the lock of its memory: its arguments are missing, all else of it and of others is there."""
+    never = threading.Event()
+    real = procfs.read_or_empty
+
+    def read(name: str, directory: int, *limits: int, **options: bool) -> bytes:
+        if name in ("cmdline", "environ") and real("stat", directory).startswith(b"%d " % workload.process.pid):
+            never.wait()
+        return real(name, directory, *limits, **options)
+
+    monkeypatch.setattr(procfs, "read_or_empty", read)
+    monkeypatch.setattr(procfs, "Patience", partial(Patience, seconds=0.1))
+    try:
+        entry = head(procfs.blocks()).threads[workload.process.pid]
+    finally:
+        never.set()
+    assert (entry.exe, entry.args, entry.env) == (b"", b"", b"")
+    assert entry.cwd == workload.says["cwd"].encode()
 
 
 def test_this_hosts_users_and_interfaces(workload: Workload) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sftools.errors import CaptureError
-from sftools.live.ring_cy import PAGE, RingReader, admitted
+from sftools.live.ring_cy import PAGE, RingReader, admitted, cgroups_seen
+from sftools.scap import blocks
+from sftools.scap.event_table import BY_CODE
+from sftools.scap.writer import ScapWriter
 
 SIZE = 8192
 BUSY, DISCARD = 1 << 31, 1 << 30
@@ -208,3 +212,79 @@ def test_events_older_than_their_threads_entry_are_left_out(
     batch = b"".join(event(*fields) for fields in given_)
     expected = b"".join(event(ts, tid, extra) for ts, tid, extra in given_ if ts >= known.get(tid, 0))
     assert admitted(batch, known) == expected
+
+
+def call(ts: int, thread: int, name: str, nparams: int | None = None, kind: int = blocks.EV_V2, **params: Any) -> bytes:
+    """The event block of a system call's exit, with parameters."""
+    out = io.BytesIO()
+    ScapWriter(out).event(ts, thread, f"PPME_SYSCALL_{name}_X", params, nparams=nparams, block_type=kind)
+    return out.getvalue()
+
+
+def begun(ts: int, tid: int, pid: int, name: str = "CLONE_20") -> bytes:
+    """A thread's or a process's own return from clone."""
+    return call(ts, tid, name, res=0, exe="/a", args=b"one\0two\0", tid=tid, pid=pid)
+
+
+def closed(ts: int, tid: int) -> bytes:
+    return call(ts, tid, "CLOSE", res=0, fd=3)
+
+
+@pytest.mark.parametrize("name", ["CLONE_20", "CLONE3"])
+def test_a_thread_that_ended_before_its_process_was_listed_does_nothing_twice(name: str) -> None:
+    """Its close would end what another thread opened since, which the list has."""
+    other = begun(3, 80, 80, name) + closed(5, 80)
+    batch = begun(2, 71, 70, name) + other + closed(4, 71)
+    known = {70: 10}
+    assert admitted(batch, known) == other
+    assert admitted(closed(6, 71) + closed(11, 70), known) == closed(11, 70)
+
+
+def test_a_thread_that_began_after_its_process_was_listed_is_new() -> None:
+    batch = begun(11, 71, 70) + closed(12, 71)
+    assert admitted(batch, {70: 10}) == batch
+
+
+def test_the_callers_return_from_clone_is_the_callers() -> None:
+    batch = call(2, 5, "CLONE_20", res=71, tid=5, pid=70)
+    assert admitted(batch, {70: 10}) == batch
+
+
+@pytest.mark.parametrize("nparams", [0, 1, 4])
+def test_an_event_without_a_pid_tells_of_no_process(nparams: int) -> None:
+    batch = call(2, 71, "CLONE_20", nparams, res=0, tid=71, pid=70)
+    assert admitted(batch, {70: 10}) == batch
+
+
+DOCKER, OTHER = b"cpu=/docker/x\0pids=/\0", b"cpu=/\0"
+
+
+@pytest.mark.parametrize("name", ["CLONE_20", "FORK_20", "VFORK_20", "CLONE3", "EXECVE_19", "EXECVEAT"])
+@pytest.mark.parametrize("kind", [blocks.EV_V2, blocks.EV_V2_LARGE])
+def test_cgroups_of_what_begins_are_seen(name: str, kind: int) -> None:
+    batch = call(1, 7, name, kind=kind, res=0, exe="/a", comm="a", cgroups=DOCKER)
+    assert cgroups_seen(batch) == [DOCKER]
+
+
+def test_each_of_the_cgroups_is_seen_once() -> None:
+    one, two = (call(1, 7, "CLONE_20", res=0, cgroups=cgroups) for cgroups in (DOCKER, OTHER))
+    assert cgroups_seen(one + two + closed(2, 7) + one + two) == [DOCKER, OTHER]
+
+
+def test_events_without_cgroups_have_none() -> None:
+    assert cgroups_seen(b"") == []
+    assert cgroups_seen(closed(1, 7) + event(1)) == []
+    assert cgroups_seen(call(1, 7, "EXECVE_19", 14, res=0, exe="/a")) == []
+
+
+@given(st.data())
+def test_cgroups_of_damaged_events_stay_within_them(data: st.DataObject) -> None:
+    """Whatever lengths an event claims, only its own bytes are taken."""
+    whole = bytearray(call(1, 7, "CLONE_20", res=0, exe="/a", cgroups=DOCKER))
+    count = len(BY_CODE["PPME_SYSCALL_CLONE_20_X"].params)
+    for at in data.draw(st.lists(st.integers(36, 36 + 2 * count - 1), max_size=4)):
+        whole[at] = data.draw(st.integers(0, 255))
+    for cgroups in cgroups_seen(bytes(whole)):
+        assert cgroups in bytes(whole)
+    known = {7: 10}
+    assert admitted(bytes(whole), known) in (b"", bytes(whole))

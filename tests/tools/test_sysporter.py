@@ -354,6 +354,29 @@ def test_what_a_filter_leaves_out_is_left_out_by_the_kernel(refused):
     assert tables.PPME_SYSCALL_READ_X not in asked.probe.events
 
 
+def test_a_threads_id_is_no_processs(refused):
+    """Else nothing would be recorded: the kernel half filters by processes."""
+    tids = []
+    may_end = threading.Event()
+    begun = threading.Event()
+
+    def work():
+        tids.append(threading.get_native_id())
+        begun.set()
+        may_end.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    try:
+        said = run("-w", "x.sf", "--pid", str(tids[0]), status=2)
+        assert f"--pid {tids[0]}: is a thread of process {os.getpid()}" in said
+        assert not refused
+    finally:
+        may_end.set()
+        thread.join()
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
