@@ -23,7 +23,7 @@ PYTHON = os.path.realpath(sys.executable)
 FORKS = "import os\nfor _ in range(1000):\n    p = os.fork()\n    if p == 0: os._exit(0)\n    os.waitpid(p, 0)"
 COUNT = "tracepoint:raw_syscalls:sys_enter { @ = count(); }"
 TRACEFS = "/sys/kernel/tracing"
-STORM = "import os\nfor _ in range(400_000):\n    try: os.rmdir('nothing')\n    except OSError: pass"
+STORM = "import os\nfor _ in range(2_000_000):\n    try: os.rmdir('nothing')\n    except OSError: pass"
 
 
 def workloads(directory: Path) -> dict[str, list[str]]:
