@@ -61,3 +61,28 @@ def test_a_trace_equals_strace_and_the_workloads_own_log(name: str, directory: P
         assert getattr(got, field.name) == getattr(expected, field.name), field.name
     got.process_events -= Counter({("EXEC", 0): 1})  # of the workload's interpreter
     assert_equal_to_log(got, own)
+
+
+# Ordinary programs, which use calls that nobody thought of: each on files of its own.
+SCRIPTS = {
+    "copies": """mkdir t; echo one > t/a; echo two > t/b; cp -a t u; mv u v; ln -s v w; ln v/a t/c; rm -r w v
+                 ls -R > list""",
+    "pipes": """seq 500 > n; sort -r n | uniq -c > m; head -c 900 m > o; split -b 100 o; cat x?? | wc -c > c
+                tee e f < c > /dev/null""",
+    "redirections": """exec 5> five; echo a >&5; echo b > six 2>&1; { read x; read y || echo none; } < six > seven
+                       (cd /; pwd) >> six""",
+    "sizes": """dd if=/dev/zero of=z bs=7 count=9 status=none; truncate -s 5 z; touch q; mkfifo p; chmod 600 q; rm p
+                mv -f q z""",
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_trace_of_ordinary_programs_equals_strace(name: str, directory: Path) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    command = ["/bin/sh", "-c", SCRIPTS[name]]
+    got = capture(directory, command).within(directory).as_json()
+    shutil.rmtree(directory)
+    directory.mkdir()
+    assert got == strace(command, directory, directory.parent / "strace").within(directory).as_json()
+    assert len(got["opens"]) > 1

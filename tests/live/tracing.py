@@ -138,7 +138,7 @@ def calls(lines: list[str]) -> Iterator[Call]:
         match = _LINE.match(line)
         if match is None or match[4] == "?":
             continue
-        result = int(match[4], 0)
+        result = int(match[4], 16 if match[4].startswith("0x") else 10)
         if error := _ERRNO.search(line):
             result = -getattr(errno, error[1])
         yield Call(int(match[1]), match[2], _split(match[3]), result, match[5] or "")
