@@ -1,7 +1,7 @@
 # `make` lists the commands. VENV=dir and PYTHON=python3.x choose another virtual environment and interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help needs setup demo probe s3-servers test test-compiled pure test-pure lint codegen fixtures bench \
+.PHONY: help needs setup demo probe s3-servers test test-compiled pure test-pure lint codegen fixtures recordings bench \
 	exporter-kills asan fuzz clean
 
 PYTHON ?= python3
@@ -104,6 +104,10 @@ fixtures: setup ## write tests/fixtures anew: captures from their scenarios, gol
 	$(BIN)/python scripts/make_fixtures.py
 	$(BIN)/python scripts/golden.py
 	$(BIN)/python scripts/make_traces.py
+
+recordings: setup probe ## record the captures of tests/fixtures/recorded anew (as root, with strace), and their golden files
+	$(BIN)/python scripts/record_fixtures.py
+	$(BIN)/python scripts/golden.py
 
 bench: setup ## time and memory: of conversions beside gzip -dc, of sysprint beside fastavro, of live capture, of exporting beside boto3
 	$(BIN)/python scripts/bench.py

@@ -1,6 +1,7 @@
 """Cost of live capture: how much slower workloads run under it, and what sysporter itself needs. Needs root.
 
-Beside it `strace -f` and, where it is installed, bpftrace counting all system calls. Times: the best of several runs.
+Beside it `strace -f` and bpftrace counting all system calls, where they are installed. Times: the best of several
+rounds, in each of which every tracer has its turn.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 PORTER = [sys.executable, "-m", "sftools.tools.sysporter", "--stats"]
 PYTHON = os.path.realpath(sys.executable)
 FORKS = "import os\nfor _ in range(1000):\n    p = os.fork()\n    if p == 0: os._exit(0)\n    os.waitpid(p, 0)"
-COUNT = "rawtracepoint:sys_exit { @ = count(); }"
-STORM = "import os\nfor _ in range(400_000):\n    try: os.rmdir('nothing')\n    except OSError: pass"
+COUNT = "tracepoint:raw_syscalls:sys_enter { @ = count(); }"
+TRACEFS = "/sys/kernel/tracing"
+STORM = "import os\nfor _ in range(2_000_000):\n    try: os.rmdir('nothing')\n    except OSError: pass"
 
 
 def workloads(directory: Path) -> dict[str, list[str]]:
@@ -36,13 +38,10 @@ def workloads(directory: Path) -> dict[str, list[str]]:
     return found
 
 
-def seconds(command: list[str], runs: int) -> float:
-    best = float("inf")
-    for _ in range(runs):
-        began = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        best = min(best, time.perf_counter() - began)
-    return best
+def seconds(command: list[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - began
 
 
 class TracerEnded(Exception):
@@ -61,7 +60,7 @@ class Beside:
         )
         time.sleep(2)  # it has attached by then: neither tells
         if self.process.poll() is not None:
-            raise TracerEnded(self.process.communicate()[1])
+            raise TracerEnded(" ".join(self.process.communicate()[1].split()))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -82,24 +81,53 @@ def counted(said: str, name: str) -> int:
     return int(match[1].replace(",", "")) if match else 0
 
 
-def slowdown(runs: int, directory: Path) -> None:
-    porter = [*PORTER, "--force", "-w", str(directory / "out.sf")]
-    print(f"{'seconds':<16}{'alone':>10}{'sysporter':>12}{'--raw':>10}{'bpftrace':>10}{'strace -f':>12}")
-    for name, command in workloads(directory).items():
-        alone = seconds(command, runs)
-        with Beside(porter):
-            traced = seconds(command, runs)
-        with Beside([*PORTER, "--force", "--raw", "-w", str(directory / "out.scap")]):
-            raw = seconds(command, runs)
-        counting = None
-        if shutil.which("bpftrace"):
-            with suppress(TracerEnded), Beside(["bpftrace", "-e", COUNT]):  # it needs a mounted tracefs
-                counting = seconds(command, runs)
-        strace = None
-        if shutil.which("strace"):
-            strace = seconds(["strace", "-f", "-o", "/dev/null", *command], 1)
-        others = [f"{value:.2f}" if value is not None else "-" for value in (counting, strace)]
-        print(f"{name:<16}{alone:>10.2f}{traced:>12.2f}{raw:>10.2f}{others[0]:>10}{others[1]:>12}")
+def bpftrace() -> list[str]:
+    """The command that counts all system calls. bpftrace finds them in tracefs: where that is not mounted, it is for
+    this command alone.
+    """
+    counting = ["bpftrace", "-e", COUNT]
+    if Path(TRACEFS, "events").exists():
+        return counting
+    return ["unshare", "--mount", "sh", "-c", f'mount -t tracefs tracefs {TRACEFS} && exec "$@"', "sh", *counting]
+
+
+def tracers(directory: Path) -> dict[str, list[str]]:
+    """What traces the system, by name."""
+    found = {
+        "sysporter": [*PORTER, "--force", "-w", str(directory / "out.sf")],
+        "--raw": [*PORTER, "--force", "--raw", "-w", str(directory / "out.scap")],
+    }
+    if shutil.which("bpftrace"):
+        found["bpftrace"] = bpftrace()
+        try:
+            with Beside(found["bpftrace"]):
+                pass
+        except TracerEnded as error:
+            print(f"bpftrace does not run here: {error}")
+            del found["bpftrace"]
+    else:
+        print("bpftrace is not installed")
+    return found
+
+
+def slowdown(rounds: int, directory: Path) -> None:
+    beside: dict[str, AbstractContextManager[object]] = {"alone": nullcontext()}
+    beside |= {name: Beside(command) for name, command in tracers(directory).items()}
+    commands = workloads(directory)
+    best: dict[tuple[str, str], float] = {}
+    for _ in range(rounds):
+        for tracer, running in beside.items():
+            with running:
+                for name, command in commands.items():
+                    best[name, tracer] = min(seconds(command), best.get((name, tracer), float("inf")))
+    columns = list(beside)
+    if shutil.which("strace"):
+        columns.append("strace -f")
+        for name, command in commands.items():
+            best[name, "strace -f"] = seconds(["strace", "-f", "-o", "/dev/null", *command])
+    print(f"{'seconds':<16}" + "".join(f"{tracer:>12}" for tracer in columns))
+    for name in commands:
+        print(f"{name:<16}" + "".join(f"{best[name, tracer]:>12.2f}" for tracer in columns))
 
 
 def needs(directory: Path) -> None:
@@ -122,13 +150,13 @@ def needs(directory: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3)
-    runs = parser.parse_args().runs
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
     if os.geteuid() != 0 or not (Path(__file__).parents[1] / "sftools/live/sysflow.bpf.o").exists():
         print("bench_live: needs root and `make probe`: left out")
         return
     with tempfile.TemporaryDirectory() as name:
-        slowdown(runs, Path(name))
+        slowdown(rounds, Path(name))
         needs(Path(name))
 
 

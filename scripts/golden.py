@@ -1,11 +1,13 @@
-"""Writes tests/fixtures/golden/NAME.txt: the records of tests/fixtures/NAME.scap as text, one a line, to be read.
+"""Writes tests/fixtures/golden/NAME.txt: the records of tests/fixtures/NAME.scap as text, one a line, to be read. It
+also writes recorded/NAME.txt of recorded/NAME.scap.
 
     scripts/golden.py            write what is not up to date (after reading the difference: that is the point)
     scripts/golden.py --check    say what is not up to date; exit 1 where anything is not
 
 A line is a record with the field names of its Avro schema. Fields without a value (null, false, "", empty) are left
-out. Times are microseconds since the scenarios' start (+10.001us), operations and flags have their names, a process is
-pid@createTS, a file its path. A capture that is damaged ends with a line `error`.
+out. Times are microseconds since the scenarios' start, or in what was recorded its first process's second (+10.001us),
+operations and flags have their names, a process is pid@createTS, a file its path. A capture that is damaged ends with a
+line `error`.
 """
 
 from __future__ import annotations
@@ -28,15 +30,16 @@ from sftools.reader import Record  # noqa: E402
 from sftools.scap import tables  # noqa: E402
 from sftools.schema import versions  # noqa: E402
 from sftools.schema.opflags import op_names  # noqa: E402
-from sftools.schema.sysflow import OID, File, SFObjectState  # noqa: E402
+from sftools.schema.sysflow import OID, File, Process, SFObjectState  # noqa: E402
 
 FIXTURES = ROOT / "tests" / "fixtures"
+RECORDED = FIXTURES / "recorded"
 GOLDEN = FIXTURES / "golden"
 
 _FULL = {"file_only": False, "file_read_mode": 0, "proc_flow": False}
 SETTINGS: dict[str, dict[str, Any]] = {"defaults": {}, "everything on": _FULL}
 
-# When scenarios begin that do not say; a time within an hour of it is shown relative to it.
+# When scenarios begin that do not say; a time within an hour of a capture's start is shown relative to it.
 _START_NS = 1_714_557_600 * 10**9
 _HOUR_NS = 3600 * 10**9
 _LONGEST_TEXT = 200
@@ -48,8 +51,13 @@ _O_FLAGS = {
 }
 
 
-def lines(records: Iterator[Record]) -> Iterator[str]:
-    """The records as text; an error that ends them is the last line."""
+def captures() -> list[Path]:
+    """Every capture that has a golden file."""
+    return sorted([*FIXTURES.glob("*.scap"), *RECORDED.glob("*.scap")])
+
+
+def lines(records: Iterator[Record], start: int) -> Iterator[str]:
+    """The records as text, times since `start`; an error that ends them is the last line."""
     paths: dict[bytes, str] = {}
     try:
         for record in records:
@@ -59,13 +67,13 @@ def lines(records: Iterator[Record]) -> Iterator[str]:
             for field in dataclasses.fields(record):
                 value = getattr(record, field.name)
                 if not any(value is none or (value == none and type(value) is type(none)) for none in _NONE):
-                    words.append(_field(record, field.name, value, paths))
+                    words.append(_field(record, field.name, value, paths, start))
             yield " ".join(words)
     except SftoolsError as error:
         yield f"error {type(error).__name__} at offset {getattr(error, 'offset', None)}"
 
 
-def _field(record: Record, name: str, value: Any, paths: dict[bytes, str]) -> str:
+def _field(record: Record, name: str, value: Any, paths: dict[bytes, str], start: int) -> str:
     if isinstance(value, SFObjectState):
         return value.value
     if name in ("fileOID", "newFileOID"):
@@ -73,9 +81,9 @@ def _field(record: Record, name: str, value: Any, paths: dict[bytes, str]) -> st
     elif isinstance(record, File) and name == "oid":
         text = value.hex()[:12]
     elif isinstance(value, OID):
-        text = f"{value.hpid}@{_time(value.createTS)}" if value.createTS else f"{value.hpid}@0"
+        text = f"{value.hpid}@{_time(value.createTS, start)}" if value.createTS else f"{value.hpid}@0"
     elif name in ("ts", "endTs"):
-        text = _time(value)
+        text = _time(value, start)
     elif name == "opFlags":
         text = "|".join(op_names(value)) or "0"
     elif name == "openFlags":
@@ -104,8 +112,8 @@ def _ip(address: int) -> str:
     return str(ipaddress.IPv4Address((address & 0xFFFFFFFF).to_bytes(4, "little")))
 
 
-def _time(ns: int) -> str:
-    since = ns - _START_NS
+def _time(ns: int, start: int) -> str:
+    since = ns - start
     return f"+{since // 1000}.{since % 1000:03}us" if 0 <= since < _HOUR_NS else f"{ns}ns"
 
 
@@ -117,11 +125,19 @@ def _text(text: str) -> str:
     return text if text.isascii() and text.isprintable() and not set(text) & set(' "\\') and text else json.dumps(text)
 
 
+def _start(capture: Path) -> int:
+    if capture.parent != RECORDED:
+        return _START_NS
+    first: int = next(record.ts for record in convert(capture) if isinstance(record, Process))
+    return first - first % 10**9
+
+
 def golden(capture: Path) -> str:
     """The text for a capture: a section for each setting, and for schema 6 where that has more."""
+    start = _start(capture)
     sections = []
     for title, options in SETTINGS.items():
-        five, six = (list(lines(convert(capture, schema=schema, **options))) for schema in (5, versions.LATEST))
+        five, six = (list(lines(convert(capture, schema=schema, **options), start)) for schema in (5, versions.LATEST))
         sections.append((title, five))
         # Apart from the header, which has the version.
         if five[1:] != six[1:]:
@@ -129,9 +145,14 @@ def golden(capture: Path) -> str:
     return "\n".join("\n".join((f"# {title}", *text, "")) for title, text in sections)
 
 
+def golden_file(capture: Path) -> Path:
+    """Where a capture's text is."""
+    return GOLDEN / capture.relative_to(FIXTURES).with_suffix(".txt")
+
+
 def outputs() -> dict[Path, str]:
     """Every golden file with what it should contain."""
-    return {GOLDEN / f"{capture.stem}.txt": golden(capture) for capture in sorted(FIXTURES.glob("*.scap"))}
+    return {golden_file(capture): golden(capture) for capture in captures()}
 
 
 def main(arguments: list[str]) -> int:
@@ -140,12 +161,12 @@ def main(arguments: list[str]) -> int:
         return 2
     files = outputs()
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
-    orphans = [path for path in GOLDEN.glob("*.txt") if path not in files]
-    GOLDEN.mkdir(exist_ok=True)
+    orphans = [path for path in GOLDEN.rglob("*.txt") if path not in files]
     for path in stale:
         if arguments:
             print(f"{path.relative_to(ROOT)} is not what comes out: see scripts/golden.py", file=sys.stderr)
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[path])
             print(f"wrote {path.relative_to(ROOT)}", file=sys.stderr)
     for path in orphans:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -170,7 +171,10 @@ class _Sysporter(Command):
 @click.option("--comm", "comms", multiple=True, metavar="NAME", help="Live: only threads of this name.")
 @click.option("--cgroup", "cgroups", multiple=True, metavar="DIR", help="Live: only processes of this cgroup.")
 @click.option(
-    "--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Live: end after so long."
+    "--duration",
+    type=click.FloatRange(0, MAX_ROTATE_SECONDS, min_open=True),
+    metavar="SECONDS",
+    help="Live: end after so long.",
 )
 @click.option(
     "--snaplen",
@@ -239,6 +243,8 @@ def main(context: click.Context, /, **given: Any) -> int:
     command = context.meta.get(COMMAND)
     if names and command:
         raise UsageError("a command is traced live: without -r")
+    if not names and command == []:  # a shell's variable that is empty: not the whole system
+        raise UsageError("after -- stands no command")
     if names and (live := [name for name in _LIVE if _on_command_line(context, name)]):
         _say(f"{', '.join(_option(context, name) for name in live)}: for live capture, without effect on -r")
     write, socket = given["write"], given["socket"]
@@ -338,6 +344,8 @@ def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextMa
 
     if given["driver"] != _DRIVERS[0]:
         raise UsageError(f"-k {given['driver']}: there is only {_DRIVERS[0]}, which needs no driver to be built")
+    if given["duration"] is not None and math.isnan(given["duration"]):  # which passes as in any range
+        raise UsageError("--duration: not a number of seconds")
     if command and given["pids"]:
         raise UsageError("a command or --pid: what is traced is one or the other")
     events = None if given["raw"] and not given["drop_mode"] else events_of_use()

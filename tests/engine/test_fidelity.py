@@ -39,7 +39,7 @@ def script(name: str) -> ModuleType:
 fidelity = script("fidelity")
 golden = script("golden")
 
-CAPTURES = sorted((ROOT / "tests" / "fixtures").glob("*.scap"))
+CAPTURES = golden.captures()
 TRACES = {trace.name: trace for trace in fidelity.traces()}
 needs_traces = pytest.mark.skipif(not TRACES, reason="../shared/traces is not there")
 
@@ -124,12 +124,11 @@ def test_a_rule_takes_nothing_that_differs_in_more_than_its_defect(kind: type[Re
 
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.stem)
 def test_records_are_the_golden_ones(capture: Path) -> None:
-    expected = golden.GOLDEN / f"{capture.stem}.txt"
-    assert golden.golden(capture).splitlines() == expected.read_text().splitlines()
+    assert golden.golden(capture).splitlines() == golden.golden_file(capture).read_text().splitlines()
 
 
 def test_every_golden_file_has_a_capture() -> None:
-    assert sorted(path.stem for path in golden.GOLDEN.iterdir()) == [capture.stem for capture in CAPTURES]
+    assert sorted(golden.GOLDEN.rglob("*.txt")) == sorted(map(golden.golden_file, CAPTURES))
 
 
 @pytest.mark.parametrize("schema", [5, 6])

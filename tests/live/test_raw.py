@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -23,25 +20,19 @@ from sftools.engine.options import EngineOptions
 from sftools.live.loader import ProbeOptions
 from sftools.live.session import SessionOptions, capture_session
 from sftools.porter import PorterOptions, port
-from sftools.scap import blocks
-from sftools.scap.tables import PPME_SCAPEVENT_E
 from sftools.schema.versions import schema_json
 from sftools.source import Source
 from sftools.tools import sysporter
-from tests.live.conftest import Recorded, blocks_of, events_of
+from tests.live.other_programs import assert_sysdig_agrees, assert_tshark_agrees
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
 
-from tracing import Account, trace  # noqa: E402
+from tracing import EVERYTHING, Account, trace  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("permitted")
 
 PYTHON = os.path.realpath(sys.executable)
-# The newest event that sysdig 0.29 knows; it passes over what is newer (docs/live.md).
-SYSDIG_NEWEST = 335
-# The newest whose parameters tshark 4.0 looks at.
-TSHARK_NEWEST = 331
 
 
 class Tee:
@@ -100,14 +91,13 @@ def run(directory: Path, *arguments: str) -> None:
 
 @pytest.mark.parametrize("name", ["names", "unix"])
 def test_raw_and_then_read_equals_live(name: str, tmp_path: Path) -> None:
-    everything = ["--schema", "6", "--file-read-mode", "0", "--no-file-only", "--no-proc-flow"]
     work = tmp_path / "work"
     work.mkdir()
-    run(work, *everything, "-w", "../live.sf", "--", *workload(name, tmp_path))
+    run(work, *EVERYTHING, "-w", "../live.sf", "--", *workload(name, tmp_path))
     shutil.rmtree(work)
     work.mkdir()
     run(work, "--raw", "-w", "../host.scap", "--", *workload(name, tmp_path))
-    run(work, *everything, "-r", "../host.scap", "-w", "../raw.sf")
+    run(work, *EVERYTHING, "-r", "../host.scap", "-w", "../raw.sf")
     live, raw = (trace(tmp_path / path).within(work) for path in ("live.sf", "raw.sf"))
     for field in fields(Account):
         assert getattr(live, field.name) == getattr(raw, field.name), field.name
@@ -115,69 +105,24 @@ def test_raw_and_then_read_equals_live(name: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory, permitted: None) -> tuple[Path, list[Recorded]]:
-    """A capture of several workloads: its file and its events."""
+def recorded(tmp_path_factory: pytest.TempPathFactory, permitted: None) -> Path:
+    """A capture of several workloads."""
     directory = tmp_path_factory.mktemp("raw")
     path = directory / "host.scap"
     names = ("open_forms", "names", "input_output", "descriptors", "programs", "identities", "tcp", "udp", "unix")
     script = "; ".join(" ".join(workload(name, directory)) for name in names)
     (directory / "work").mkdir()
     run(directory / "work", "--raw", "-w", str(path), "--", "/bin/sh", "-c", script)
-    return path, events_of(path.read_bytes())
+    return path
 
 
-def lines(*command: str) -> Iterator[list[str]]:
-    """What another program prints, split at tabs."""
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    assert done.returncode == 0, done.stderr
-    return (line.split("\t") for line in done.stdout.splitlines())
-
-
-def test_sysdig_reads_it_event_for_event(recorded: tuple[Path, list[Recorded]]) -> None:
+def test_sysdig_reads_it_event_for_event(recorded: Path) -> None:
     if shutil.which("sysdig") is None:
         pytest.skip("sysdig is not installed")
-    path, events = recorded
-    got = list(lines("sysdig", "-r", str(path), "-p", "%evt.rawtime\t%thread.tid\t%evt.type\t%evt.args"))
-    # It does not show the event that only tells the time.
-    known = [e for e in events if e.row.id <= SYSDIG_NEWEST and e.row.id != PPME_SCAPEVENT_E]
-    assert len(known) > 1000
-    assert [line[:3] for line in got] == [[str(e.ts), str(e.tid), e.row.name] for e in known]
-    compared = 0
-    for (_, _, _, arguments), event in zip(got, known, strict=True):
-        first = next(iter(event.params), None)
-        if first in ("res", "fd") and event.name != "MMAP":  # which it shows as an address
-            said = re.match(rf"{first}=(-?\d+)", arguments)
-            assert said or not arguments
-            assert said is None or int(said[1]) == event.params[first], arguments
-            compared += said is not None
-        if (
-            event.name in ("OPENAT_2", "OPEN", "MKDIR_2", "UNLINK_2")
-            and event.params["res" if first == "res" else "fd"]
-        ):
-            name = event.params["name" if "name" in event.params else "path"]
-            assert name.decode() in arguments
-    assert compared > 1000
+    assert assert_sysdig_agrees(recorded) > 1000
 
 
-def test_tshark_reads_it_event_for_event(recorded: tuple[Path, list[Recorded]]) -> None:
+def test_tshark_reads_it_event_for_event(recorded: Path) -> None:
     if shutil.which("tshark") is None:
         pytest.skip("tshark is not installed")
-    path, events = recorded
-    columns = ("frame.time_epoch", "sysdig.thread_id", "sysdig.event_type", "sysdig.nparams", "sysdig.param.len")
-    options = [option for column in columns for option in ("-e", column)]
-    got = list(lines("tshark", "-n", "-r", str(path), "-T", "fields", *options))
-    sizes = [
-        ",".join(map(str, struct.unpack_from(f"<{body[24]}H", body, 28)))
-        for kind, body in blocks_of(path.read_bytes())
-        if kind == blocks.EV_V2
-    ]
-    assert got == [
-        [
-            f"{e.ts // 10**9}.{e.ts % 10**9:09}",
-            str(e.tid),
-            str(e.row.id),
-            str(len(e.params)),
-            size if e.row.id <= TSHARK_NEWEST else "",
-        ]
-        for e, size in zip(events, sizes, strict=True)
-    ]
+    assert_tshark_agrees(recorded)

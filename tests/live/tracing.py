@@ -7,10 +7,10 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sftools
 from sftools.schema import opflags
@@ -27,6 +27,10 @@ FILE_EVENTS = {
 }  # fmt: skip
 CLONES = {"clone", "clone3", "fork", "vfork"}
 SETUIDS = {"setuid", "setresuid"}
+# What close_range closes in the workload `descriptors`: strace does not name it.
+CLOSED_BY_RANGE = {"descriptors": Counter({"first": 1, "second": 1})}
+# Children too; paths and addresses of descriptors; structures whole; no data.
+STRACE_OPTIONS = ("-f", "-yy", "-v", "-s", "0")
 
 
 @dataclass
@@ -76,6 +80,22 @@ class Account:
             self.programs,
         )
 
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types, in an order of its own; counters without what is 0."""
+        found: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name == "process_events":
+                value = {f"{operation} {result}": count for (operation, result), count in value.items()}
+            if isinstance(value, Mapping):
+                value = {name: value[name] for name in sorted(value) if value[name]}
+            elif isinstance(value, set):
+                value = sorted(value)
+            else:
+                value = [[operation, list(paths), result] for operation, paths, result in value]
+            found[each.name] = value
+        return found
+
 
 # -- strace
 
@@ -98,10 +118,10 @@ _FD = re.compile(r"-?\w+<(.*)>$")
 def strace(command: Sequence[str], directory: Path, output: Path) -> Account:
     """Runs a command under strace."""
     subprocess.run(
-        ["strace", "-f", "-yy", "-v", "-s", "0", "-o", str(output), *command],
+        ["strace", *STRACE_OPTIONS, "-o", str(output), *command],
         cwd=directory, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    return _account(output.read_text().splitlines(), str(directory))
+    return account(output.read_text().splitlines(), str(directory))
 
 
 def calls(lines: list[str]) -> Iterator[Call]:
@@ -118,7 +138,7 @@ def calls(lines: list[str]) -> Iterator[Call]:
         match = _LINE.match(line)
         if match is None or match[4] == "?":
             continue
-        result = int(match[4], 0)
+        result = int(match[4], 16 if match[4].startswith("0x") else 10)
         if error := _ERRNO.search(line):
             result = -getattr(errno, error[1])
         yield Call(int(match[1]), match[2], _split(match[3]), result, match[5] or "")
@@ -154,7 +174,8 @@ def _target(argument: str) -> str:
     return _kind(match[1]) if match else ""
 
 
-def _account(lines: list[str], directory: str) -> Account:
+def account(lines: list[str], directory: str) -> Account:
+    """What strace's output says; `directory` is where the traced process began."""
     found = Account()
     for call in calls(lines):
         name, arguments, result = call.name, call.arguments, call.result
@@ -217,6 +238,8 @@ def _account(lines: list[str], directory: str) -> Account:
 
 # -- the trace
 
+EVERYTHING = ("--schema", "6", "--file-read-mode", "0", "--no-file-only", "--no-proc-flow")
+
 
 def trace(path: Path) -> Account:
     """What a trace with schema 6 says."""
@@ -248,6 +271,15 @@ def trace(path: Path) -> Account:
             if "MMAP" in names:
                 found.mapped.add(key)
     return found
+
+
+def assert_equal_to_log(found: Account, log: dict[str, Any]) -> None:
+    """What a trace says of a workload after its start is what the workload's own log says (workloads.py)."""
+    assert {key: found.read[key] for key in log["read"]} == log["read"]
+    assert {key: found.written[key] for key in log["written"]} == log["written"]
+    done = [[operation, paths[0]] for operation, paths, result in found.file_events if result == 0]
+    assert [event for event in done if event[0] != "SYMLINK"] == log["events"]
+    assert found.as_json()["process_events"] == log["processes"]
 
 
 def _resource(record: sftools.traces.TraceRecord) -> str:

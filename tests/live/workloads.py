@@ -1,7 +1,11 @@
 """Scripted workloads: python -I -S workloads.py NAME LOG runs one in the working directory and logs what it did.
 
-The log is JSON: `read` and `written`, bytes by path or by kind of socket; `events`, pairs of an operation and its path.
-A workload does nothing by chance, so that two runs of it do the same. Only the standard library, without site.
+The log is JSON: `read` and `written`, bytes by path or by kind of socket; `events`, pairs of an operation and its path;
+`processes`, how often which operation on processes had which result ("EXEC -2"; a clone's is 1 in the parent, whatever
+the child's pid). A workload does nothing by chance, so that two runs of it do the same. Only the standard library,
+without site.
+
+With a third argument, `wait`, it says `ready` when all is imported and begins with the next line of its input.
 """
 
 from __future__ import annotations
@@ -22,10 +26,13 @@ AT_FDCWD = -100
 # x86-64's numbers of calls that os has not, or has by another name.
 OPEN, DUP2, FORK, VFORK, RENAME, MKDIR, RMDIR, CREAT, LINK, UNLINK, SYMLINK = 2, 33, 57, 58, 82, 83, 84, 85, 86, 87, 88
 RENAMEAT, RENAMEAT2, SENDMMSG, CLOSE_RANGE, OPENAT2, RECVMMSG, EXECVEAT = 264, 316, 307, 436, 437, 299, 322
+SETUID = 105
+CLONE_NEWUTS, CLONE_NEWPID = 0x04000000, 0x20000000
 
 read: Counter[str] = Counter()
 written: Counter[str] = Counter()
 events: list[tuple[str, str]] = []
+did: Counter[str] = Counter()
 
 
 def call(number: int, *arguments: object) -> int:
@@ -41,6 +48,12 @@ def fill(name: str, size: int) -> None:
     fd = os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
     written[name] += os.write(fd, b"x" * size)
     os.close(fd)
+
+
+def fork(*operations: str) -> int:
+    """os.fork(). The child ends, after what of `operations` it does."""
+    did.update(["CLONE 1", "CLONE 0", *operations, "EXIT 0"])
+    return os.fork()
 
 
 def open_forms() -> None:
@@ -178,7 +191,7 @@ def directories() -> None:
     fill("top", 3)
     os.fchdir(top)
     os.chdir("./down/../down/.")
-    child = os.fork()
+    child = fork()
     if child == 0:
         os.chdir("..")
         call(CREAT, b"of-child", 0o644)
@@ -192,36 +205,38 @@ def directories() -> None:
 def processes() -> None:
     """fork, vfork by subprocesses, clone with threads; exits with codes; a storm of each."""
     for i in range(20):
-        child = os.fork()
+        child = fork()
         if child == 0:
             os._exit(i)
         os.waitpid(child, 0)
     for _ in range(3):
         child = os.posix_spawn("/bin/true", ["true"], {})
         os.waitpid(child, 0)
+        did.update(["CLONE 1", "CLONE 0", "EXEC 0", "EXIT 0"])
     for _ in range(20):
         thread = threading.Thread(target=int)
         thread.start()
         thread.join()
+        did.update(["CLONE 1", "CLONE 0", "EXIT 0"])
 
 
 def programs() -> None:
     """exec that succeeds, by path and by fd, and fails: no such file, no permission, no program."""
     fill("no-program", 10)
     os.chmod("no-program", 0o644)
-    for path in ("missing", "no-program", "."):
-        child = os.fork()
+    for path, operation in (("missing", "EXEC -2"), ("no-program", "EXEC -13"), (".", "EXEC -13")):
+        child = fork(operation)
         if child == 0:
             try:
                 os.execv(path, [path, "argument"])
             except OSError:
                 os._exit(7)
         os.waitpid(child, 0)
-    child = os.fork()
+    child = fork("EXEC 0")
     if child == 0:
         os.execv("/bin/echo", ["echo", "-n", "some", "words"])
     os.waitpid(child, 0)
-    child = os.fork()
+    child = fork("EXEC 0")
     if child == 0:
         fd = os.open("/bin/true", os.O_RDONLY | os.O_CLOEXEC)
         argv = (ctypes.c_char_p * 3)(b"by-fd", b"x", None)
@@ -231,22 +246,33 @@ def programs() -> None:
 
 
 def identities() -> None:
-    """setuid and its kin in children; unshare and setns."""
-    for change in (
-        lambda: os.setuid(1234),
-        lambda: os.setreuid(1, 2),
-        lambda: os.setresuid(5, 6, 7),
-        lambda: (os.setgid(77), os.setresgid(8, 9, 10)),
-        lambda: (os.setuid(1000), call(105, 0)),
-        lambda: libc.unshare(0x04000000),  # CLONE_NEWUTS
-        lambda: libc.setns(os.open("/proc/self/ns/uts", os.O_RDONLY), 0),
+    """setuid and its kin in children; unshare and setns; a process that is 1 in a pid namespace."""
+    for change, operations in (
+        (lambda: os.setuid(1234), ["SETUID 0"]),
+        (lambda: os.setreuid(1, 2), []),
+        (lambda: os.setresuid(5, 6, 7), ["SETUID 0"]),
+        (lambda: (os.setgid(77), os.setresgid(8, 9, 10)), []),
+        (lambda: (os.setuid(1000), call(SETUID, 0)), ["SETUID 0", "SETUID -1"]),
+        (lambda: libc.unshare(CLONE_NEWUTS), []),
+        (lambda: libc.setns(os.open("/proc/self/ns/uts", os.O_RDONLY), 0), []),
     ):
-        child = os.fork()
+        child = fork(*operations)
         if child == 0:
             change()
             call(CREAT, b"by-%d" % os.geteuid(), 0o644)
             os._exit(0)
         os.waitpid(child, 0)
+    child = fork("CLONE 1", "CLONE 0", "EXIT 0")
+    if child == 0:
+        libc.unshare(CLONE_NEWPID)
+        first = os.fork()
+        if first == 0:
+            call(CREAT, b"by-pid-%d" % os.getpid(), 0o644)
+            os._exit(0)
+        os.waitpid(first, 0)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.path.exists("by-pid-1")
 
 
 class Message(ctypes.Structure):
@@ -360,6 +386,10 @@ WORKLOADS = (open_forms, input_output, names, descriptors, directories, processe
 
 if __name__ == "__main__":
     workload = next(each for each in WORKLOADS if each.__name__ == sys.argv[1])
+    if sys.argv[3:] == ["wait"]:
+        os.write(1, b"ready\n")
+        os.read(0, 1)
     workload()
+    did["EXIT 0"] += 1
     with open(sys.argv[2], "w") as log:
-        json.dump({"read": read, "written": written, "events": events}, log)
+        json.dump({"read": read, "written": written, "events": events, "processes": did}, log)

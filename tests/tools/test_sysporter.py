@@ -390,6 +390,9 @@ def test_a_threads_id_is_no_processs(refused):
         (["--raw", "-w", "y", "-G", "5"], "-G is for traces"),
         (["--raw", "-w", "y", "-f", "evt.type = open"], "-f is for traces"),
         (["-w", "x.sf", "--buffer", "many"], "is no size"),
+        (["-w", "x.sf", "--duration", "inf"], "inf is not in the range"),
+        (["-w", "x.sf", "--duration", "nan"], "--duration: not a number"),
+        (["-w", "x.sf", "--"], "after -- stands no command"),
     ],
 )
 def test_live_options_that_do_not_go_together(refused, arguments, why):
