@@ -33,7 +33,7 @@ HELD_SECONDS = 30.0
 """How long a file that is still open for writing is left alone."""
 
 # Parts of 8 MiB in memory, and sent, at once; more do not make it faster, but larger.
-MOST_PARTS = 8
+MOST_PARTS = 4
 # A disk with less is nearly full.
 NEARLY_FULL = 0.05
 # Scanning takes at most this part of the time.

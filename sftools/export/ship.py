@@ -148,7 +148,8 @@ class Shipper:
             part_bytes = self.parts.part_bytes
             if before.size > part_bytes * _FEW_PARTS:
                 part_bytes = -(-before.size // _FEW_PARTS // _MIB) * _MIB
-            with self.parts.place(min(before.size, part_bytes)) as room:
+            large = self.parts.large if before.size > part_bytes else contextlib.nullcontext()
+            with large, self.parts.place(min(before.size, part_bytes)) as room:
                 content = Content(fd, before.size, part_bytes, self.compression, self.parts.do)
                 one = _One(self, root, relative, fd, before, content, final, room)
                 key = one.place(look)
