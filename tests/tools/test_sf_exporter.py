@@ -97,6 +97,17 @@ def test_settings_from_a_file_and_the_environment(place: Path) -> None:
         (["--rate", "fast"], "--rate"),
         (["--config", "/nowhere.toml"], "/nowhere.toml"),
         (["--dir", "/a,/a", "--todir", "/b,/c"], "watched twice"),
+        (["--dir", "/a,/a/b", "--mode", "cont-update-recur"], "watched twice"),
+        (["--dir", "/a/b", "--todir", "/a", "--s3prefix", "b"], "files arrive in /a/b"),
+        (["--dir", "/a", "--todir", "/a/b", "--mode", "cont-update-recur"], "files arrive in /a"),
+        (["--dir", "/a", "--health-file", "/a/health"], "--health-file /a/health lies in /a"),
+        (["--dir", "/a", "--metrics-file", "/a/b/../m.prom"], "--metrics-file"),
+        (["--dir", "/a", "--metrics-file", "/a/b/m.prom", "--mode", "cont-update-recur"], "--metrics-file"),
+        (["--ca-bundle", "/nowhere.pem"], "No such file"),
+        (["--ca-bundle", __file__], "there are no certificates"),
+        (["--settle", "nan"], "is no number"),
+        (["--scaninterval", "inf"], "--scaninterval"),
+        (["--timeout", "-1"], "--timeout"),
     ],
 )
 def test_wrong_usage(more: list[str], said: str, place: Path) -> None:
@@ -104,6 +115,89 @@ def test_wrong_usage(more: list[str], said: str, place: Path) -> None:
     assert result.exit_code == 2
     assert said in result.stderr
     assert len(files(place / "in")) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dir = [", "Invalid value"),
+        ("dir = ['a,b']", "without commas"),
+        ("dir = [['a']]", "plain values"),
+        ("other = 1", "no option --other"),
+        ("config = 'x'", "no option --config"),
+        ("s3port = 'x'", "--s3port"),
+        ("jobs = 0", "--jobs"),
+        ("s3endpoint = '\xff'", "can't decode"),
+    ],
+)
+def test_a_file_of_settings_that_is_wrong(text: str, said: str, place: Path) -> None:
+    config = place / "config.toml"
+    config.write_text(text, encoding="latin-1")
+    result = run("--config", config, *local(place))
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(files(place / "in")) == 3
+
+
+def given_keys(*arguments: str | Path, env: dict[str, str]) -> tuple[str, str] | None:
+    """Access and secret key with which S3 is asked."""
+    from sftools.store import boto_store
+
+    class Asked(Exception):
+        pass
+
+    found: list[tuple[str, str] | None] = []
+    credentials = boto_store.credentials
+
+    def ask(*given: Any) -> None:
+        found.append(credentials(*given))
+        raise Asked
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boto_store, "credentials", ask)
+        assert isinstance(run("--once", *arguments, env=env).exception, Asked)
+    return found[0]
+
+
+def test_which_keys_are_used(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option's, else the environment's, else those of --config, else a secret file's, else AWS's."""
+    for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.delenv(name, raising=False)
+    secrets = place / "secrets"
+    (secrets / "k8s").mkdir(parents=True)
+    monkeypatch.setattr("sftools.store.boto_store.SECRET_DIRECTORIES", (str(secrets), str(secrets / "k8s")))
+    config = place / "config.toml"
+    config.write_text("s3accesskey = 'file'\ns3secretkey = 'file secret'\n")
+    environment = {"S3_ACCESS_KEY": "environment", "S3_SECRET_KEY": "environment secret"}
+    options = ["--s3accesskey", "option", "--s3secretkey", "option secret"]
+    assert given_keys(env={"X": ""}) is None
+    (secrets / "k8s" / "s3_access_key").write_text("secret\n")
+    (secrets / "k8s" / "s3_secret_key").write_text("secret secret\n")
+    assert given_keys(env={"X": ""}) == ("secret", "secret secret")
+    assert given_keys("--config", config, env={"X": ""}) == ("file", "file secret")
+    assert given_keys("--config", config, env=environment) == ("environment", "environment secret")
+    assert given_keys("--config", config, *options, env=environment) == ("option", "option secret")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("h", "https://h:443"),
+        ("h:9000", "https://h:9000"),
+        ("[::1]", "https://[::1]:443"),
+        ("[::1]:9000", "https://[::1]:9000"),
+        ("http://h", "http://h"),
+        ("http://h:9000", "http://h:9000"),
+    ],
+)
+def test_endpoints(endpoint: str, url: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("boto3")
+    from sftools.store.boto_store import BotoStore
+
+    asked: list[str] = []
+    monkeypatch.setattr(BotoStore, "check", lambda store: asked.append(store.place))
+    run("--dir", place / "in", "--dry-run", "--s3endpoint", endpoint, env={"S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"})
+    assert asked == [f"{url} bucket telemetry"]
 
 
 def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
