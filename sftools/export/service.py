@@ -80,8 +80,6 @@ class Exporter:
                 self.report()
                 reported = time.monotonic()
         end = time.monotonic() + self.settings.timeout
-        if self._observer is not None:
-            self._observer.stop()
         for lane in self.lanes:
             lane.wake.set()
         for thread in threads:
