@@ -195,11 +195,15 @@ def test_which_keys_are_used(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_endpoints(endpoint: str, url: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("boto3")
     from sftools.store.boto_store import BotoStore
+    from sftools.store.objects import Denied
 
-    asked: list[str] = []
-    monkeypatch.setattr(BotoStore, "check", lambda store: asked.append(store.place))
-    run("--dir", place / "in", "--dry-run", "--s3endpoint", endpoint, env={"S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"})
-    assert asked == [f"{url} bucket telemetry"]
+    def refuse(store: BotoStore) -> None:
+        raise Denied(store.place)
+
+    monkeypatch.setattr(BotoStore, "check", refuse)
+    env = {"S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
+    result = run("--dir", place / "in", "--once", "--s3endpoint", endpoint, env=env)
+    assert result.stderr.endswith(f": {url} bucket telemetry\n")
 
 
 def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
