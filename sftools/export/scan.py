@@ -136,7 +136,7 @@ class Scanner:
         found: list[Found] = []
         for name, when in timed:
             if when.ns < newest[when.series] and name not in self._uncertain:
-                found.append(Found((when.ns, name), name, True, False))
+                found.append(Found((when.ns, name), name, True, self._once and self._long_unchanged(root, name)))
             else:
                 found += self._look(root, name, when.ns, when.ns < newest[when.series], events)
         for name in open_ended:
@@ -155,6 +155,14 @@ class Scanner:
             yield Found(order, name, True, settled, identity)
         elif self.mode == CONT_UPDATE and self._copied.get(name) != identity:
             yield Found(order, name, False, False, identity)
+
+    def _long_unchanged(self, root: int, name: str) -> bool:
+        """Whether the wall clock says so: where the kernel does not tell of writers, no later scan can see it."""
+        try:
+            changed = os.stat(name, dir_fd=root, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return False
+        return self._settle <= self._wall() - changed or self._settle == 0
 
     def _settled(self, name: str, identity: Identity) -> bool:
         if self._once:

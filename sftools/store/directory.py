@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 
-from sftools.store.objects import Condition, NoUpload, ObjectInfo, StoreError, Taken, Unavailable
+from sftools.store.objects import Condition, Denied, NoUpload, ObjectInfo, StoreError, Taken, Unavailable
 
 _PIECE = 1 << 20
 # Directories that are known to be on the disk; more are asked for again.
@@ -40,9 +40,13 @@ class DirectoryStore:
 
     def check(self) -> None:
         with self._errors():
-            os.makedirs(self._parts, exist_ok=True)
-            if not os.access(self._parts, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            try:
+                os.makedirs(self._parts, exist_ok=True)
+                allowed = os.access(self._parts, os.W_OK | os.X_OK)
+            except PermissionError:
+                allowed = False
+            if not allowed:
+                raise Denied(f"{self.place}: files arrive there only with write and search permission")
 
     def head(self, key: str) -> ObjectInfo | None:
         try:

@@ -269,6 +269,19 @@ def test_a_clock_that_is_set(tmp_path: Path, root: int) -> None:
     assert finished(scanner, root) == []
 
 
+def test_once_where_the_kernel_does_not_tell_of_writers(tmp_path: Path, root: int) -> None:
+    """There, what is finished by its name has to be long unchanged, too, and no later scan can see that."""
+    wall = Clock()
+    wall.now = DAYS[0]
+    names = ["1714557600", "1714557601", "1714557602"]
+    write(tmp_path, *names)
+    for name, changed in zip(names, (-60, -59, 0), strict=True):
+        os.utime(tmp_path / name, (DAYS[0] + changed, DAYS[0] + changed))
+    found = Scanner(MOVE_DEL, 60, once=True, wall=wall).scan(root)
+    assert [(each.relative, each.settled) for each in found] == [("1714557600", True), ("1714557601", False)]
+    assert all(each.settled for each in Scanner(MOVE_DEL, 0, once=True, wall=wall).scan(root))
+
+
 def test_once_with_a_clock_that_is_behind(tmp_path: Path, root: int, said: Callable[[], list[str]]) -> None:
     """A file from the future is told of, and left to a newer one, or to --settle 0."""
     wall = Clock()

@@ -212,6 +212,29 @@ def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_files_of_which_the_kernel_does_not_tell(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's, or on a file system without leases: those that are old enough go, each time it runs."""
+    for module in ("scan", "ship"):
+        monkeypatch.setattr(f"sftools.export.{module}.being_written", lambda fd: None)
+    assert run(*local(place, "--settle", "60")).exit_code == 0
+    assert len(files(place / "in")) == 3
+    for name in ("1714557600", "1714557602"):
+        os.utime(place / "in" / name, (1714557600, 1714557600))
+    assert run(*local(place, "--settle", "60")).exit_code == 0
+    assert files(place / "in") == ["1714557601"]
+    assert run(*local(place, "--settle", "0")).exit_code == 0
+    assert files(place / "in") == []
+
+
+def test_a_target_that_may_not_be_written_to(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: "out" not in str(path))  # root may everything
+    result = run(*local(place))
+    assert result.exit_code == 1
+    assert "write and search permission" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert len(files(place / "in")) == 3
+
+
 def test_two_on_one_directory(place: Path) -> None:
     import fcntl
 
