@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 PART_BYTES = 8 << 20
+_M_MMAP_THRESHOLD = -3  # mallopt(3)
 
 
 class Parts:
@@ -19,6 +21,9 @@ class Parts:
     """
 
     def __init__(self, count: int, part_bytes: int = PART_BYTES) -> None:
+        # glibc would keep freed parts for each thread, three times what is in use.
+        with contextlib.suppress(AttributeError):  # other C libraries have no such call, and need none
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
         self.part_bytes = part_bytes
         self._all = self._free = count * part_bytes
         self.large = threading.Semaphore(2)

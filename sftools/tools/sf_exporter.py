@@ -201,7 +201,7 @@ class _Amount(click.FloatRange):
     default=32,
     envvar="JOBS",
     metavar="N",
-    help="Files at once, for each directory; 8 MiB of memory each, 64 MiB at most. [32]",
+    help="Files at once, for each directory; 32 MiB of memory for all of them. [32]",
 )
 @click.option(
     "--metrics-file", metavar="FILE", envvar="METRICS_FILE", help="Numbers for Prometheus's textfile collector."
