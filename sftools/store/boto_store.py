@@ -239,10 +239,14 @@ class BotoStore:
     def check(self) -> None:
         try:
             self._call("look at it (s3:ListBucket)", "head_bucket")
-        except Denied as error:
-            raise Denied(f"{error}; s3:ListBucket is needed on bucket {self.options.bucket}") from None
         except NoBucket:
             self._create()
+        except Unavailable:
+            raise
+        except StoreError:
+            # The answer to a HEAD has no words: whether it is the keys, the clock, the region or a permission that is
+            # wrong, only another request tells.
+            self._call("look at it (s3:ListBucket)", "list_objects_v2", MaxKeys=1)
 
     def _create(self) -> None:
         constraint = self.options.location if not self._aws or self.options.location != "us-east-1" else None

@@ -83,6 +83,11 @@ class MinioStore:
             self._call("look at it (s3:ListBucket)", "HEAD")
         except NoBucket:
             self._call("create it (s3:CreateBucket)", "PUT")
+        except Unavailable:
+            raise
+        except StoreError:  # which a HEAD's answer has no words for
+            query = {"list-type": "2", "max-keys": "1"}
+            self._call("look at it (s3:ListBucket)", "GET", "", None, {}, query)
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
