@@ -307,12 +307,13 @@ class BotoStore:
         query = {"partNumber": str(number), "uploadId": upload}
         # A server takes long for a Content-MD5 and no part's size is enough: once its ETags are known to be MD5s, they
         # tell the same.
-        headers = self._direct("PUT", key, {} if self._etags_are_md5 else {"Content-MD5": _text(md5)}, data, query)
+        known = self._etags_are_md5
+        headers = self._direct("PUT", key, {} if known else {"Content-MD5": _text(md5)}, data, query)
         if headers is not None:
             etag = self._said(headers, "etag")
-            if self._etags_are_md5 and etag != md5.hex():
-                raise Unavailable(f"{self.place}: part {number} of {key} was damaged on its way")
             self._etags_are_md5 = etag == md5.hex()
+            if known and etag != md5.hex():  # or they are MD5s no longer: the next part has its Content-MD5 again
+                raise Unavailable(f"{self.place}: part {number} of {key} was damaged on its way")
             return etag
         answer = self._call(
             "write a part (s3:PutObject)",
@@ -408,12 +409,13 @@ class BotoStore:
             direct, credentials = self._requests, self._credentials
         if direct is None or credentials is None:
             return None
-        if not all(value.isascii() and value.isprintable() for value in headers.values()):
-            return None
         try:
             keys = credentials.get_frozen_credentials()
-        except self._breaks as error:
-            raise Unavailable(f"{self.place}: {one_line(str(error)) or type(error).__name__}") from None
+        except Exception:  # new ones cannot be had: the client tells why
+            return None
+        values = (*headers.values(), keys.access_key, keys.token or "")
+        if not all(value.isascii() and value.isprintable() for value in values):
+            return None
         try:
             answer = direct.send(keys, method, f"{self._path}/{key}", headers, query, data)
         except Unavailable as error:
