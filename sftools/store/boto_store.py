@@ -141,7 +141,9 @@ def told_of(headers: Mapping[str, str], place: str) -> ObjectInfo:
         str(headers.get("x-amz-server-side-encryption", "")).startswith("aws:")
         or "x-amz-server-side-encryption-customer-algorithm" in headers
     )
-    return ObjectInfo(int(size) if size.isdecimal() else -1, said(headers, "etag", place), meta, encrypted)
+    return ObjectInfo(
+        int(size) if size.isdecimal() and len(size) < 20 else -1, said(headers, "etag", place), meta, encrypted
+    )
 
 
 def said(answer: Mapping[str, Any], name: str, place: str) -> str:
@@ -233,6 +235,8 @@ class BotoStore:
             self._path = f"{urlsplit(self._custom).path.rstrip('/')}/{options.bucket}"
         with self._lock:
             self._client = client
+            if self._requests is not None:
+                self._requests.close()
             self._requests = requests
             self._credentials = Credentials(*keys) if keys else session.get_credentials() if requests else None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sftools.store.boto_store import BotoStore, BucketOptions
+from sftools.store.boto_store import BotoStore, BucketOptions, told_of
 from sftools.store.direct import Answer
 from sftools.store.objects import Unavailable
 from sftools.store.s3 import S3Options
@@ -23,6 +23,8 @@ class Requests:
     def __init__(self, *etags: str) -> None:
         self.etags = list(etags)
         self.sent: list[Mapping[str, str]] = []
+
+    def close(self) -> None: ...
 
     def send(self, keys: Any, method: str, path: str, headers: Mapping[str, str], query: Any, data: bytes) -> Answer:
         self.sent.append(headers)
@@ -68,3 +70,8 @@ def test_boto3_tells_what_is_wrong_with_the_credentials(monkeypatch: pytest.Monk
     store = store_with(requests, monkeypatch, access_key="key\r\nx-amz-acl: public-read")
     assert store._direct("HEAD", "k", {}) is None
     assert len(requests.sent) == 1
+
+
+@pytest.mark.parametrize(("size", "told"), [("5", 5), ("-5", -1), ("5 ", -1), ("9" * 5000, -1)])
+def test_sizes_that_are_none(size: str, told: int) -> None:
+    assert told_of({"content-length": size, "etag": '"x"'}, "place").size == told
