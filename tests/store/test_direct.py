@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import socket
@@ -54,7 +55,7 @@ class Peer:
             self.connections += 1
             if self._tls:
                 connection = self._tls.wrap_socket(connection, server_side=True)
-            with connection:
+            with connection, contextlib.suppress(OSError):
                 self._talk(connection)
 
     def _talk(self, connection: socket.socket) -> None:
