@@ -65,7 +65,7 @@ $(PROBE): $(wildcard capture/*.h) capture/sysflow.bpf.c sftools/scap/tables.py s
 		-I$(PROBE_BUILD) -I/usr/include/$$(uname -m)-linux-gnu -c capture/sysflow.bpf.c -o $@.tmp
 	@mv $@.tmp $@
 
-s3-servers: $(VENV)/.ready ## install the S3 servers that tests use: Ceph's gateway (as root) and rclone
+s3-servers: $(VENV)/.ready ## install the S3 servers that tests use: Ceph's gateway (as root), rclone and Swift
 	scripts/s3_servers.sh $(BIN)/python
 
 test: lint test-compiled test-pure ## everything that CI runs

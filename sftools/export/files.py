@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import signal
@@ -87,9 +88,28 @@ def being_written(fd: int) -> bool | None:
         fcntl.fcntl(fd, 10, signal.SIGURG)  # F_SETSIG: told by a signal that is ignored, not SIGIO, which ends us
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
-        return True if error.errno == errno.EAGAIN else None
+        return True if error.errno == errno.EAGAIN and not _asks_server(fd) else None
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
+
+
+def _asks_server(fd: int) -> bool:
+    """Whether a lease is refused (EAGAIN) also where the server has given no delegation, though nobody writes: Linux's
+    nfs4_add_lease() and cifs_setlease(). Their files would never be exported.
+    """
+    return _file_system(os.fstat(fd).st_dev) in ("nfs4", "cifs", "smb3")
+
+
+@functools.lru_cache(maxsize=64)
+def _file_system(device: int) -> str:
+    """Its type, by proc_pid_mountinfo(5); "" where that does not tell."""
+    number = f"{os.major(device)}:{os.minor(device)}".encode()
+    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/mountinfo", "rb") as mounts:
+        for line in mounts:
+            fields = line.split()
+            if fields[2] == number:
+                return fields[fields.index(b"-", 6) + 1].decode("ascii", "replace")
+    return ""
 
 
 def remove(root: int, relative: str, fd: int, expected: Identity) -> Removal:
@@ -103,7 +123,7 @@ def remove(root: int, relative: str, fd: int, expected: Identity) -> Removal:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         leased = True
     except OSError as error:
-        if error.errno == errno.EAGAIN:
+        if error.errno == errno.EAGAIN and not _asks_server(fd):
             return Removal.HELD
     try:
         with parent_of(root, relative) as (directory, name):

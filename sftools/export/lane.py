@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import random
+import sys
 import threading
 import time
 from collections import Counter
@@ -33,7 +34,7 @@ HELD_SECONDS = 30.0
 """How long a file that is still open for writing is left alone."""
 
 # Parts of 8 MiB in memory, and sent, at once; more do not make it faster, but larger.
-MOST_PARTS = 8
+MOST_PARTS = 4
 # A disk with less is nearly full.
 NEARLY_FULL = 0.05
 # Scanning takes at most this part of the time.
@@ -81,6 +82,7 @@ class Lane:
         self._in_flight: set[str] = set()
         self._retry: dict[str, tuple[int, float]] = {}
         self._failed_since: dict[str, float] = {}
+        self._seen_since: dict[str, float] = {}
         self._waiting: set[str] = set()
         self._idle_passes = 0
         self._progress = 0
@@ -89,6 +91,7 @@ class Lane:
         self._paused_until = 0.0
         self._free_jobs = threading.Semaphore(settings.jobs)
         self._room_warned = False
+        self._directory_error = ""
         self._store_checked = False
         self._swept = False
         self._root = -1
@@ -109,6 +112,8 @@ class Lane:
     def start(self) -> None:
         """Look whether it can work: the directory, its lock, the store. Raises SftoolsError for what will not mend."""
         self._open()
+        if self.settings.dry_run:
+            return  # which makes nothing, neither here nor there
         try:
             self._check_store()
         except Unavailable as error:
@@ -133,9 +138,8 @@ class Lane:
                 took = time.monotonic() - began
                 if settings.once and not left:
                     return
-                pause = max(self._paused_until - time.monotonic(), 0.0)
                 if settings.once:
-                    self._stop.wait(min(pause, ONCE_LONGEST_BACKOFF) or 0.02)
+                    self._stop.wait(max(self._next_try() - time.monotonic(), 0.02))
                 else:
                     self._rest(max(settings.interval, min(took / _SCAN_SHARE, 60)), 4 * took)
 
@@ -187,7 +191,8 @@ class Lane:
             raise
         self._root = root
         self._swept = False
-        self._open_journal()
+        if not self.settings.dry_run:
+            self._open_journal()
 
     def _open_journal(self) -> None:
         """A disk that is full has no room for it; then there is none until there is room."""
@@ -215,7 +220,7 @@ class Lane:
         text = str(error) if isinstance(error, SftoolsError) else f"{self.own.directory}: {error.strerror}"
         if self.status.error != text:
             log.error("%s", text)
-        self.status.error = text
+        self.status.error = self._directory_error = text
         self.status.failures += 1
         self.status.not_exported = 1
         return False
@@ -251,10 +256,13 @@ class Lane:
     def _pass(self, pool: ThreadPoolExecutor) -> bool:
         """Scan, and ship what is found. With --once, returns whether another pass is wanted."""
         self._open()
-        if self._journal is None:
+        if self._journal is None and not self.settings.dry_run:
             self._open_journal()
         found = self.scanner.scan(self._root)
         status = self.status
+        if self._directory_error and status.error == self._directory_error:
+            status.error = ""
+        self._directory_error = ""
         status.scans += 1
         status.pending = len(found)
         status.oldest_ns = found[0].order[0] if found else None
@@ -267,6 +275,8 @@ class Lane:
             self._retry = {name: kept for name, kept in self._retry.items() if name in present}
             self._failed_since = {name: kept for name, kept in self._failed_since.items() if name in present}
         if self.settings.allow_drop:
+            now = time.monotonic()
+            self._seen_since = {name: self._seen_since.get(name, now) for name in present}
             self._drop(found)
         if time.monotonic() >= self._paused_until:
             try:
@@ -308,6 +318,13 @@ class Lane:
         self.status.not_exported = len(given_up if again else left | given_up)
         return again
 
+    def _next_try(self) -> float:
+        """When there is something to do again, with --once; by the monotonic clock."""
+        with self._lock:
+            tries = [at for name, (count, at) in self._retry.items() if count < ONCE_ATTEMPTS]
+            fresh = self._waiting - set(self._retry)
+        return max(self._paused_until, min(tries, default=0.0) if not fresh else 0.0)
+
     def _job(self, found: Found) -> None:
         try:
             if self._ship(found):
@@ -340,8 +357,11 @@ class Lane:
             if isinstance(error, NoBucket):
                 self._store_checked = False
             self._outage_begins(error)
+            with self._lock:  # behind the others: files that the store never takes must not hold them up
+                self._retry[relative] = (attempts, self._paused_until + FIRST_BACKOFF)
             return False
         except FileNotFoundError:
+            self._swept = False  # with an upload that nobody goes on with, perhaps
             return True  # somebody has taken it away; the next scan knows
         except Changed as error:
             log.info("%s: %s", relative, error)
@@ -416,6 +436,7 @@ class Lane:
                 pass
             if entry.place != self.store.place:
                 log.warning("an unfinished upload of %s is left in %s", entry.key, entry.place)
+                journal.clear(slot)
                 continue
             self._shipper.part_upload_gone(slot, entry)
             log.info("%s: an unfinished upload of a file that is gone is dropped", entry.key)
@@ -429,9 +450,11 @@ class Lane:
         self.status.free = free
 
     def _tell(self, found: list[Found]) -> None:
-        for each in found:
-            what = "move" if each.final else "copy"
-            print(f"{what} {each.relative!r} -> {self.settings.rule.key(each.relative)}")
+        with contextlib.suppress(BrokenPipeError):  # a reader that goes away, as head does, is no error
+            for each in found:
+                what = "move" if each.final else "copy"
+                print(f"{what} {each.relative!r} -> {self.settings.rule.key(each.relative)}")
+            sys.stdout.flush()
 
     # -- giving up
 
@@ -443,7 +466,8 @@ class Lane:
                 if each.relative in self._in_flight or not each.final:
                     continue
                 since = self._failed_since.get(each.relative, self._outage_since)
-            if since is None or now - since < age:
+            # A clock that is set forward makes new files old: only what has been seen for so long is.
+            if since is None or now - max(since, self._seen_since[each.relative]) < age:
                 continue
             try:
                 fd = open_file(self._root, each.relative)
@@ -453,6 +477,7 @@ class Lane:
                         continue
                     if remove(self._root, each.relative, fd, identity) is Removal.REMOVED:
                         self.status.dropped += 1
+                        self._swept = False
                         log.error("%s: DROPPED: %d bytes that were never sent", each.relative, identity.size)
                 finally:
                     os.close(fd)

@@ -21,6 +21,8 @@ class Parts:
     def __init__(self, count: int, part_bytes: int = PART_BYTES) -> None:
         self.part_bytes = part_bytes
         self._all = self._free = count * part_bytes
+        self.large = threading.Semaphore(2)
+        """Files of several parts: one is hashed while another is sent. More would only be unfinished for longer."""
         self._changed = threading.Condition()
         self._waiting: deque[object] = deque()
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="ship-part")

@@ -5,6 +5,8 @@ The scan is the truth; events only say that it is worth scanning, and which file
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import threading
 import time
@@ -15,17 +17,24 @@ from sftools.export.files import STATE_NAME, Changed, Identity, being_written, o
 from sftools.export.names import NameTime, name_time
 from sftools.newfile import is_temporary
 
+log = logging.getLogger("sf-exporter")
+
 MOVE_DEL = "move-del"
 CONT_UPDATE = "cont-update"
 CONT_UPDATE_RECUR = "cont-update-recur"
 MODES = (MOVE_DEL, CONT_UPDATE, CONT_UPDATE_RECUR)
 
+# Clocks of a machine and of its file server differ by less.
+_CLOCK_SECONDS = 60
 _DAY = 86_400
 _HOUR = 3_600
 # Directories in directories that are entered; and events remembered until the next scan.
 MAX_DEPTH = 64
 MAX_EVENTS = 100_000
 _OWN = (STATE_NAME, ".sf-exporter-parts")
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+# What is said once; more of it is not told at all.
+_MAX_TOLD = 1000
 
 
 class Found(NamedTuple):
@@ -71,6 +80,7 @@ class Scanner:
         self._closed: dict[str, Identity] = {}
         self._copied: dict[str, Identity] = {}
         self._newest: dict[str, int] = {}
+        self._told: set[str] = set()
 
     def event(self, relative: str, closed: bool) -> None:
         """A file was closed by who wrote it (closed), or appeared."""
@@ -126,7 +136,7 @@ class Scanner:
         found: list[Found] = []
         for name, when in timed:
             if when.ns < newest[when.series] and name not in self._uncertain:
-                found.append(Found((when.ns, name), name, True, False))
+                found.append(Found((when.ns, name), name, True, self._once and self._long_unchanged(root, name)))
             else:
                 found += self._look(root, name, when.ns, when.ns < newest[when.series], events)
         for name in open_ended:
@@ -146,13 +156,30 @@ class Scanner:
         elif self.mode == CONT_UPDATE and self._copied.get(name) != identity:
             yield Found(order, name, False, False, identity)
 
+    def _long_unchanged(self, root: int, name: str) -> bool:
+        """Whether the wall clock says so: where the kernel does not tell of writers, no later scan can see it."""
+        try:
+            changed = os.stat(name, dir_fd=root, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return False
+        return self._settle <= self._wall() - changed or self._settle == 0
+
     def _settled(self, name: str, identity: Identity) -> bool:
         if self._once:
-            return 0 <= self._settle <= self._wall() - identity.mtime_ns / 1e9 or self._settle == 0
+            unchanged = self._wall() - identity.mtime_ns / 1e9
+            if unchanged < -_CLOCK_SECONDS and self._settle:
+                self._tell(name, "was changed in the future, says the clock: it is finished when a newer one is there")
+            return self._settle <= unchanged or self._settle == 0
         observed = self._observed.get(name)
         if observed is None or observed.identity != identity:
             observed = self._observed[name] = _Observed(identity, self._clock())
         return self._clock() - observed.since >= self._settle
+
+    def _tell(self, relative: str, text: str) -> None:
+        """What keeps a file from being exported, once."""
+        if relative not in self._told and len(self._told) < _MAX_TOLD:
+            self._told.add(relative)
+            log.warning("%s: %s", relative, text)
 
     def _was_closed(self, root: int, name: str, identity: Identity, events: dict[str, bool]) -> bool:
         closed = events.get(name)
@@ -182,25 +209,28 @@ class Scanner:
             directory, depth = pending.pop()
             try:
                 fd = _open_directory(root, directory)
-            except OSError:
+                try:
+                    with os.scandir(fd) as entries:
+                        for entry in entries:
+                            name = entry.name
+                            if name in _OWN or is_temporary(name):
+                                continue
+                            relative = f"{directory}/{name}" if directory else name
+                            if entry.is_file(follow_symlinks=False):
+                                seen.add(relative)
+                                found += self._in_tree(relative, name, entry, now)
+                            elif entry.is_dir(follow_symlinks=False):
+                                if depth < MAX_DEPTH:
+                                    pending.append((relative, depth + 1))
+                                else:
+                                    self._tell(relative, f"lies below {MAX_DEPTH} directories: it is left alone")
+                finally:
+                    os.close(fd)
+            except OSError as error:  # the others are exported all the same
                 if not directory:
                     raise
-                continue  # gone, or not ours to read
-            try:
-                with os.scandir(fd) as entries:
-                    for entry in entries:
-                        name = entry.name
-                        if name in _OWN or is_temporary(name):
-                            continue
-                        relative = f"{directory}/{name}" if directory else name
-                        if entry.is_dir(follow_symlinks=False):
-                            if depth < MAX_DEPTH:
-                                pending.append((relative, depth + 1))
-                        elif entry.is_file(follow_symlinks=False):
-                            seen.add(relative)
-                            found += self._in_tree(relative, name, entry, now)
-            finally:
-                os.close(fd)
+                if error.errno not in _GONE:
+                    self._tell(directory, f"cannot be read: {error.strerror}")
         return found, seen
 
     def _in_tree(self, relative: str, name: str, entry: os.DirEntry[str], now: float) -> Iterator[Found]:

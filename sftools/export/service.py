@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from sftools.errors import EXIT_DAMAGED, EXIT_OK, OutputError
-from sftools.export.lane import NEARLY_FULL, Lane
+from sftools.export.lane import NEARLY_FULL, Lane, Status, backoff
 from sftools.export.scan import CONT_UPDATE_RECUR
 from sftools.export.settings import Settings
 from sftools.newfile import NewFile
@@ -18,10 +18,14 @@ from sftools.newfile import NewFile
 log = logging.getLogger("sf-exporter")
 
 _REPORT_SECONDS = 5.0
+_JOIN_SECONDS = 0.2
 
 
 class Exporter:
-    """start(), then run(), which returns the exit status. Raises UsageError and SftoolsError."""
+    """start(), then run(), which returns the exit status. Both end within the timeout once `stop` is set.
+
+    Raises UsageError and SftoolsError.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -29,22 +33,41 @@ class Exporter:
         self.lanes = [Lane(settings, own, self.stop) for own in settings.lanes]
         self._observer: Any = None
         self._report_failed = ""
+        self._started = False
 
     def start(self) -> None:
-        try:
-            for lane in self.lanes:
-                lane.start()
-        except BaseException:
+        """Look whether everything is there. A thread does, as a server that hangs or a name that is looked up for long
+        must not keep it from ending.
+        """
+        failed: list[BaseException] = []
+
+        def start() -> None:
+            try:
+                for lane in self.lanes:
+                    if not self.stop.is_set():
+                        lane.start()
+                self._started = not self.stop.is_set()
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=start, name="lanes start", daemon=True)
+        thread.start()
+        while thread.is_alive() and not self.stop.is_set():
+            thread.join(_JOIN_SECONDS)
+        thread.join(self.settings.timeout)
+        if failed:
             for lane in self.lanes:
                 lane.close()
-            raise
-        if not self.settings.once and not self.settings.dry_run:
+            raise failed[0]
+        if self._started and not self.settings.once and not self.settings.dry_run:
             self._watch()
 
     def run(self) -> int:
         """Work until stop is set, with --once until nothing is left. It ends within the timeout, whatever hangs."""
+        if not self._started:
+            return self._status()
         threads = [
-            threading.Thread(target=lane.run, name=f"lane {number}", daemon=True)
+            threading.Thread(target=self._run, args=(lane,), name=f"lane {number}", daemon=True)
             for number, lane in enumerate(self.lanes)
         ]
         for thread in threads:
@@ -69,6 +92,22 @@ class Exporter:
             lane.close()
         return self._status()
 
+    def _run(self, lane: Lane) -> None:
+        """A lane to its end. A mistake of ours in it is logged and counted, and it goes on: there are other files."""
+        mistakes = 0
+        while True:
+            try:
+                lane.run()
+                return
+            except Exception as error:
+                mistakes += 1
+                lane.status.failures += 1
+                lane.status.error = f"{type(error).__name__}: {error}"
+                lane.status.not_exported = max(lane.status.not_exported, 1)
+                log.exception("%s: a mistake in sf-exporter: please report it", lane.own.directory)
+            if self.settings.once or self.stop.wait(backoff(mistakes)):
+                return
+
     @property
     def hangs(self) -> bool:
         """Whether threads have not ended, which would keep the process from ending."""
@@ -77,7 +116,7 @@ class Exporter:
     def _status(self) -> int:
         if self.settings.once and any(lane.status.not_exported for lane in self.lanes):
             return EXIT_DAMAGED
-        if self.settings.once and self.stop.is_set() and any(lane.status.pending for lane in self.lanes):
+        if self.settings.once and self.stop.is_set() and (not self._started or any(s.pending for s in self._all())):
             return EXIT_DAMAGED
         return EXIT_OK
 
@@ -163,7 +202,7 @@ class Exporter:
                 out.append(f'sf_exporter_{name}{{dir="{label}"}} {value:.17g}')
         return "\n".join(out) + "\n"
 
-    def _all(self) -> list[Any]:
+    def _all(self) -> list[Status]:
         return [lane.status for lane in self.lanes]
 
 

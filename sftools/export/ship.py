@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from enum import Enum
@@ -109,6 +109,28 @@ class Rate:
             raise Stopped("stopped")
 
 
+_BUSY: dict[tuple[str, str], tuple[threading.Lock, list[None]]] = {}
+_BUSY_LOCK = threading.Lock()
+
+
+@contextlib.contextmanager
+def _alone(place: str, key: str) -> Iterator[None]:
+    """One file at a time for a key, of all directories: where a store ignores conditions, a HEAD before a PUT is all
+    that keeps one file from replacing another, which is confirmed and removed in between.
+    """
+    with _BUSY_LOCK:
+        lock, users = _BUSY.setdefault((place, key), (threading.Lock(), []))
+        users.append(None)
+    try:
+        with lock:
+            yield
+    finally:
+        with _BUSY_LOCK:
+            users.pop()
+            if not users:
+                del _BUSY[place, key]
+
+
 @dataclass(slots=True)
 class Shipper:
     """Ships files of one directory to one store.
@@ -148,7 +170,10 @@ class Shipper:
             part_bytes = self.parts.part_bytes
             if before.size > part_bytes * _FEW_PARTS:
                 part_bytes = -(-before.size // _FEW_PARTS // _MIB) * _MIB
-            with self.parts.place(min(before.size, part_bytes)) as room:
+            # Room is taken last: who waits for a key must not keep others from theirs.
+            alone = _alone(self.store.place, self.rule.key(relative))
+            large = self.parts.large if before.size > part_bytes else contextlib.nullcontext()
+            with alone, large, self.parts.place(min(before.size, part_bytes)) as room:
                 content = Content(fd, before.size, part_bytes, self.compression, self.parts.do)
                 one = _One(self, root, relative, fd, before, content, final, room)
                 key = one.place(look)
@@ -261,7 +286,7 @@ class _One:
         stated = meta.get(SHA256)
         if stated is not None and stated != content.sha256:
             return False
-        if found.etag in (content.md5s[0].hex() if len(content.md5s) == 1 else "", parts_etag(content.md5s)):
+        if found.etag in (content.md5s[0].hex() if len(content.md5s) == 1 else None, parts_etag(content.md5s)):
             return True
         # Elsewhere the ETag is something else: of KMS's ciphertext, or of all parts together.
         if stated is not None and (found.encrypted or self.parts_confirmed):

@@ -7,12 +7,15 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 
-from sftools.store.objects import Condition, NoUpload, ObjectInfo, StoreError, Taken, Unavailable
+from sftools.store.objects import Condition, Denied, NoUpload, ObjectInfo, StoreError, Taken, Unavailable
 
 _PIECE = 1 << 20
+# Directories that are known to be on the disk; more are asked for again.
+_MAX_MADE = 1000
 # Waiting helps against these; anything else lies in the file or its name.
 _LATER = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOENT, errno.ESTALE, errno.EACCES, errno.EPERM)
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV)
@@ -30,15 +33,20 @@ class DirectoryStore:
         self.conditions: bool | None = True
         self.quoted = True
         self._parts = os.path.join(self.root, ".sf-exporter-parts")
+        self._made: set[str] = set()
 
     def renew(self) -> None:
         """A directory has no credentials."""
 
     def check(self) -> None:
         with self._errors():
-            os.makedirs(self._parts, exist_ok=True)
-            if not os.access(self._parts, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            try:
+                os.makedirs(self._parts, exist_ok=True)
+                allowed = os.access(self._parts, os.W_OK | os.X_OK)
+            except PermissionError:
+                allowed = False
+            if not allowed:
+                raise Denied(f"{self.place}: files arrive there only with write and search permission")
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
@@ -129,7 +137,7 @@ class DirectoryStore:
             _sync(os.path.dirname(path))
 
     def abort(self, key: str, upload: str) -> None:
-        with self._errors(), contextlib.suppress(FileNotFoundError):
+        with self._errors(), contextlib.suppress(FileNotFoundError, NoUpload):
             os.unlink(self._part(upload))
 
     def uploads(self, key: str) -> list[str]:
@@ -159,17 +167,38 @@ class DirectoryStore:
     def _directories(self, path: str) -> None:
         """Make the directories of a path, none of them through a symbolic link below the root."""
         directory = os.path.dirname(path)
-        os.makedirs(directory, exist_ok=True)
+        self._make(directory)
         if os.path.realpath(directory) != os.path.join(
             os.path.realpath(self.root), os.path.relpath(directory, self.root)
         ).removesuffix("/."):
             raise StoreError(f"{self.place}: {directory} lies behind a symbolic link")
+
+    def _make(self, directory: str) -> None:
+        """As os.makedirs, but the names are on the disk: what is moved into them has to be there after a power loss."""
+        if directory in self._made and os.path.isdir(directory):
+            return
+        above = os.path.dirname(directory)
+        if directory == self.root:
+            os.makedirs(directory, exist_ok=True)
+            with contextlib.suppress(OSError):  # ours to enter, but perhaps not to read
+                _sync(above)
+        else:
+            self._make(above)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(directory)
+            _sync(above)
+        if len(self._made) >= _MAX_MADE:
+            self._made.clear()
+        self._made.add(directory)
 
     def _path(self, key: str) -> str:
         """Keys are made by sftools.export.names, which leaves no component empty, `.` or `..`."""
         return os.path.join(self.root, key)
 
     def _part(self, upload: str) -> str:
+        """Uploads' names come back from a journal, which others may have written: one with a slash is none of ours."""
+        if not _UPLOAD.fullmatch(upload):
+            raise NoUpload(f"{self.place}: no unfinished file has the name {upload!r}")
         return os.path.join(self._parts, upload)
 
     @contextlib.contextmanager
@@ -179,6 +208,9 @@ class DirectoryStore:
         except OSError as error:
             kind = Unavailable if error.errno in _LATER else StoreError
             raise kind(f"{self.place}: {error.strerror or error}") from None
+
+
+_UPLOAD = re.compile(r"[0-9a-f]{32}-(whole|[0-9a-f]{16})")
 
 
 def _upload_name(key: str) -> str:

@@ -122,8 +122,9 @@ def credentials(options: S3Options, environ: Mapping[str, str], directories: tup
     Each comes from the options, else from S3_ACCESS_KEY and S3_SECRET_KEY, else (unless AWS_ACCESS_KEY_ID is set) from
     files s3_access_key and s3_secret_key in `directories`. Raises UsageError where one is there without the other.
     """
-    access = options.access_key or environ.get("S3_ACCESS_KEY", "")
-    secret = options.secret_key or environ.get("S3_SECRET_KEY", "")
+    # Kubernetes' secrets often end in a newline, which somebody's echo has put there.
+    access = (options.access_key or environ.get("S3_ACCESS_KEY", "")).strip()
+    secret = (options.secret_key or environ.get("S3_SECRET_KEY", "")).strip()
     if not access and not secret and environ.get("AWS_ACCESS_KEY_ID"):
         return None
     access = access or _secret_file("s3_access_key", directories)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -49,12 +50,31 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
         key = names.get(name.replace("_", "-"))
         if key is None or key == "config":
             raise click.UsageError(f"{path}: there is no option --{name}")
+        items = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
+        if any(isinstance(each, list | dict) or "," in str(each) for each in items):
+            raise click.UsageError(f"{path}: {name}: lists are of plain values without commas")
         if isinstance(value, list):
             value = ",".join(str(each) for each in value)
         elif isinstance(value, dict):
             value = ",".join(f"{each}={text}" for each, text in value.items())
         defaults[key] = value
+    if os.environ.get("S3_ACCESS_KEY") or os.environ.get("S3_SECRET_KEY"):  # as for the other options
+        defaults.pop("s3accesskey", None)
+        defaults.pop("s3secretkey", None)
     context.default_map = defaults
+
+
+class _Amount(click.FloatRange):
+    """A number from `min` to a billion: threads cannot wait for ever, nor for what is no number."""
+
+    def __init__(self, min: float = 0) -> None:
+        super().__init__(min=min, max=1e9)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number.", param, ctx)
+        return number
 
 
 @click.command(
@@ -113,7 +133,7 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 @click.option("--secure", type=OptionalBool(), default=True, metavar="[BOOL]", envvar="SECURE", help="With TLS. [yes]")
 @click.option(
     "--scaninterval",
-    type=click.FloatRange(min=0.05),
+    type=_Amount(0.05),
     default=1.0,
     envvar="INTERVAL",
     metavar="S",
@@ -121,7 +141,7 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=_Amount(),
     default=5.0,
     envvar="TIMEOUT",
     metavar="S",
@@ -129,7 +149,7 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 )
 @click.option(
     "--agemin",
-    type=click.FloatRange(min=0),
+    type=_Amount(),
     default=60.0,
     envvar="AGEMIN",
     metavar="MIN",
@@ -161,7 +181,7 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 @click.option("--dry-run", is_flag=True, help="Print what would be exported, and end.")
 @click.option(
     "--settle",
-    type=click.FloatRange(min=0),
+    type=_Amount(),
     default=300.0,
     envvar="SETTLE",
     metavar="S",
@@ -240,7 +260,13 @@ def main(**given: Any) -> int:
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record)) if not record.exc_info else super().format(record)
+        text, trace = record.exc_text, record.exc_info
+        record.exc_text = record.exc_info = None
+        try:
+            line = printable(super().format(record))
+        finally:
+            record.exc_text, record.exc_info = text, trace
+        return f"{line}\n{self.formatException(trace)}" if trace else line
 
 
 def _log_to_stderr(level: str) -> None:
@@ -278,7 +304,14 @@ def _settings(given: dict[str, Any]) -> Settings:
         )
     if len(directories) == 1 and count > 1:
         raise UsageError("one directory cannot be exported to several places or in several modes")
-    _check_overlaps(directories, modes, targets if local else [])
+    rule = KeyRule(
+        given["s3prefix"], given["clusterid"], given["nodename"], given["nodeip"], SUFFIXES[given["compress"]]
+    )
+    _check_overlaps(directories, modes, targets if local else [], os.path.dirname(rule.key("NAME")))
+    for option in ("metrics_file", "health_file"):
+        _check_outside(given[option], "--" + option.replace("_", "-"), directories, modes)
+    if given["ca_bundle"]:
+        _check_certificates(given["ca_bundle"])
     make = partial(_local, given) if local else partial(_bucket, given)
     lanes = tuple(
         LaneSettings(directory, modes[n % len(modes)], _maker(make, targets[n % len(targets)]))
@@ -287,7 +320,7 @@ def _settings(given: dict[str, Any]) -> Settings:
     meta_names = ("nodename", "nodeip", "podname", "podip", "podservice", "podns", "poduuid")
     return Settings(
         lanes,
-        KeyRule(given["s3prefix"], given["clusterid"], given["nodename"], given["nodeip"], SUFFIXES[given["compress"]]),
+        rule,
         {name: given[name] for name in meta_names},
         given["compress"],
         given["scaninterval"],
@@ -315,18 +348,40 @@ def _list(text: str, option: str) -> list[str]:
     return parts
 
 
-def _check_overlaps(directories: list[str], modes: list[str], targets: list[str]) -> None:
-    """A file must not be found twice, and not where it was moved to."""
+def _watches(directory: str, mode: str, other: str) -> bool:
+    """Whether files in the directory `other` are files to export. Paths as os.path.realpath has them."""
+    return other == directory or (mode == "cont-update-recur" and other.startswith(directory.rstrip("/") + "/"))
+
+
+def _check_overlaps(directories: list[str], modes: list[str], targets: list[str], begin: str) -> None:
+    """A file must not be found twice, and not where it was moved to. begin: directories that all keys begin with."""
     paths = [os.path.realpath(directory) for directory in directories]
     for n, outer in enumerate(paths):
-        recursive = modes[n % len(modes)] == "cont-update-recur"
+        mode = modes[n % len(modes)]
         for m, inner in enumerate(paths):
-            if n != m and (inner == outer or (recursive and inner.startswith(outer + "/"))):
+            if n != m and _watches(outer, mode, inner):
                 raise UsageError(f"{directories[m]} is watched twice")
         for target in targets:
-            to = os.path.realpath(target)
-            if to == outer or (recursive and to.startswith(outer + "/")):
-                raise UsageError(f"--todir {target} lies in {directories[n]}, which is exported")
+            if any(_watches(outer, mode, os.path.realpath(to)) for to in (target, os.path.join(target, begin))):
+                raise UsageError(f"--todir {target}: files arrive in {directories[n]}, which is exported")
+
+
+def _check_outside(path: str | None, option: str, directories: list[str], modes: list[str]) -> None:
+    """A file of ours must not be exported."""
+    for n, directory in enumerate(directories):
+        where = os.path.dirname(os.path.realpath(path)) if path else ""
+        if path and _watches(os.path.realpath(directory), modes[n % len(modes)], where):
+            raise UsageError(f"{option} {path} lies in {directory}, which is exported")
+
+
+def _check_certificates(path: str) -> None:
+    import ssl
+
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # ssl.SSLError is one
+        why = "there are no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise UsageError(f"--ca-bundle {path}: {why}") from None
 
 
 def _rate(text: str | None) -> float | None:
@@ -363,7 +418,7 @@ def _bucket(given: dict[str, Any], bucket: str) -> Store:
     options = BucketOptions(
         S3Options(
             None if aws else endpoint,
-            given["s3port"] or (None if aws or "://" in endpoint or endpoint.count(":") == 1 else _PORT),
+            given["s3port"] or (None if aws or "://" in endpoint or _names_port(endpoint) else _PORT),
             given["s3accesskey"],
             given["s3secretkey"],
             given["secure"],
@@ -384,6 +439,11 @@ def _bucket(given: dict[str, Any], bucket: str) -> Store:
 
         return MinioStore(options)
     return BotoStore(options)
+
+
+def _names_port(endpoint: str) -> bool:
+    """Whether HOST:PORT is given, and not HOST, nor [IPv6]."""
+    return ":" in endpoint.rpartition("]")[2]
 
 
 if __name__ == "__main__":

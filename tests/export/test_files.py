@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from sftools.export import files
 from sftools.export.files import Changed, Content, Identity, Removal, being_written, open_file, remove
 
 
@@ -72,6 +73,21 @@ def test_a_file_that_is_open_for_writing_stays(tmp_path: Path, root: int) -> Non
         assert being_written(fd) is True
         assert remove(root, "a", fd, Identity.of(os.fstat(fd))) is Removal.HELD
     assert remove(root, "a", fd, Identity.of(os.fstat(fd))) is Removal.REMOVED
+    os.close(fd)
+
+
+def test_where_the_server_decides_about_leases(tmp_path: Path, root: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS 4 and SMB refuse them also when nobody writes: that tells nothing."""
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    fd = open_file(root, "a")
+    if being_written(fd) is None:
+        pytest.skip("this file system has no leases")
+    assert files._file_system(os.stat("/proc").st_dev) == "proc"
+    monkeypatch.setattr(files, "_file_system", lambda device: "nfs4")
+    with path.open("ab"):
+        assert being_written(fd) is None
+        assert remove(root, "a", fd, Identity.of(os.fstat(fd))) is Removal.REMOVED
     os.close(fd)
 
 

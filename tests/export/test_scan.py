@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sftools.export.scan import CONT_UPDATE, CONT_UPDATE_RECUR, MOVE_DEL, Scanner
+from sftools.export.names import KeyRule
+from sftools.export.scan import CONT_UPDATE, CONT_UPDATE_RECUR, MAX_DEPTH, MOVE_DEL, Scanner
 
 
 class Clock:
@@ -23,6 +30,14 @@ def root(tmp_path: Path) -> Iterator[int]:
     fd = os.open(tmp_path, os.O_RDONLY)
     yield fd
     os.close(fd)
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What has been logged; also after another test has run the command, which sends it elsewhere."""
+    monkeypatch.setattr(logging.getLogger("sf-exporter"), "propagate", True)
+    caplog.set_level(logging.DEBUG, "sf-exporter")
+    return lambda: sorted(record.getMessage() for record in caplog.records)
 
 
 def write(directory: Path, *names: str) -> None:
@@ -56,6 +71,55 @@ def test_names_decide_without_a_look(tmp_path: Path, root: int, monkeypatch: pyt
     looked.clear()
     assert scanner.scan(root) == []
     assert looked == ["1714558599"]
+
+
+class Counted:
+    """How often a scan asks the file system: entries read, files looked at."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entries = self.looked = 0
+        stat, scandir = os.stat, os.scandir
+
+        def counted_stat(path: Any, **more: Any) -> os.stat_result:
+            self.looked += 1
+            return stat(path, **more)
+
+        @contextlib.contextmanager
+        def counted_scandir(path: int) -> Iterator[Iterator[os.DirEntry[str]]]:
+            with scandir(path) as entries:
+                yield self._each(entries)
+
+        monkeypatch.setattr("os.stat", counted_stat)
+        monkeypatch.setattr("os.scandir", counted_scandir)
+
+    def _each(self, entries: Iterator[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+        for entry in entries:
+            self.entries += 1
+            yield entry
+
+    def take(self) -> tuple[int, int]:
+        taken, self.entries, self.looked = (self.entries, self.looked), 0, 0
+        return taken
+
+
+def test_a_hundred_thousand_files(tmp_path: Path, root: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All found in one scan that looks at the newest only; those that are done cost later scans nothing, nor memory."""
+    names = [f"trace.{1714557600 + n}" for n in range(100_000)]
+    for name in names:
+        os.mknod(name, dir_fd=root)
+    scanner = Scanner(MOVE_DEL, 60)
+    counted = Counted(monkeypatch)
+    assert [found.relative for found in scanner.scan(root)] == names[:-1]
+    assert counted.take() == (100_000, 1)
+    for name in names[:99_000]:
+        os.unlink(name, dir_fd=root)
+    for _ in range(3):
+        assert len(scanner.scan(root)) == 999
+        assert counted.take() == (1000, 1)
+    held = (scanner._observed, scanner._closed, scanner._copied, scanner._uncertain, scanner._newest, scanner._events)
+    assert [len(each) for each in held] == [1, 0, 0, 0, 1, 0]
+    for name in names[99_000:]:
+        os.unlink(name, dir_fd=root)
 
 
 def test_a_newer_one_that_was_exported_first(tmp_path: Path, root: int) -> None:
@@ -142,6 +206,115 @@ def test_a_tree_until_its_day_is_over(tmp_path: Path, root: int) -> None:
     ]
     wall.now = next_day + 3600
     assert finished(scanner, root) == ["a/1714557600", "b/c/x"]
+
+
+ZONES = ("UTC", "America/New_York", "Europe/Berlin", "Asia/Kolkata", "Pacific/Kiritimati", "Pacific/Pago_Pago")
+# Days on which clocks in the north are set, and others: 00:00 UTC.
+DAYS = (1710028800, 1711843200, 1729987200, 1730592000, 1709164800, 1735603200)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("day", DAYS)
+def test_a_day_ends_at_the_same_time_everywhere(
+    zone: str, day: int, tmp_path: Path, root: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """01:00 UTC of the next day, as the day in the key is UTC's: neither zones nor summer time count."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        wall = Clock()
+        scanner = Scanner(CONT_UPDATE_RECUR, 60, wall=wall)
+        write(tmp_path, "first", "last")
+        os.utime(tmp_path / "first", (day, day))
+        os.utime(tmp_path / "last", (day + 86_399, day + 86_399))
+        next_one = day + 86_400 + 3600
+        for now, expected in ((next_one - 1, []), (next_one, ["first", "last"])):
+            wall.now = now
+            assert finished(scanner, root) == expected
+        key = KeyRule().key(str(day + 86_399))
+        assert key.startswith(f"{datetime.fromtimestamp(day, UTC):%Y/%m/%d}/")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_the_day_is_that_of_the_last_change(tmp_path: Path, root: int) -> None:
+    """Or of the name, where that is later."""
+    wall = Clock()
+    scanner = Scanner(CONT_UPDATE_RECUR, 60, wall=wall)
+    day = DAYS[0]
+    write(tmp_path, str(day), str(day + 86_400))
+    for name, changed in ((str(day), day + 2 * 86_400), (str(day + 86_400), day)):
+        os.utime(tmp_path / name, (changed, changed))
+    wall.now = day + 2 * 86_400 + 3600
+    assert finished(scanner, root) == [str(day + 86_400)]
+    wall.now += 86_400
+    assert len(finished(scanner, root)) == 2
+
+
+def test_a_clock_that_is_set(tmp_path: Path, root: int) -> None:
+    """Set forward, what is open still has to settle by the other clock; set back, days last longer."""
+    wall, clock = Clock(), Clock()
+    scanner = Scanner(CONT_UPDATE_RECUR, 60, wall=wall, clock=clock)
+    write(tmp_path, "x")
+    os.utime(tmp_path / "x", (DAYS[0], DAYS[0]))
+    wall.now = DAYS[0] + 10
+    assert finished(scanner, root) == []
+    scanner.uncertain("x")  # as where the kernel does not tell whether it is open
+    wall.now += 10 * 86_400
+    assert finished(scanner, root) == []
+    clock.now += 60
+    assert finished(scanner, root) == ["x"]
+    wall.now -= 10 * 86_400
+    assert finished(scanner, root) == []
+
+
+def test_once_where_the_kernel_does_not_tell_of_writers(tmp_path: Path, root: int) -> None:
+    """There, what is finished by its name has to be long unchanged, too, and no later scan can see that."""
+    wall = Clock()
+    wall.now = DAYS[0]
+    names = ["1714557600", "1714557601", "1714557602"]
+    write(tmp_path, *names)
+    for name, changed in zip(names, (-60, -59, 0), strict=True):
+        os.utime(tmp_path / name, (DAYS[0] + changed, DAYS[0] + changed))
+    found = Scanner(MOVE_DEL, 60, once=True, wall=wall).scan(root)
+    assert [(each.relative, each.settled) for each in found] == [("1714557600", True), ("1714557601", False)]
+    assert all(each.settled for each in Scanner(MOVE_DEL, 0, once=True, wall=wall).scan(root))
+
+
+def test_once_with_a_clock_that_is_behind(tmp_path: Path, root: int, said: Callable[[], list[str]]) -> None:
+    """A file from the future is told of, and left to a newer one, or to --settle 0."""
+    wall = Clock()
+    wall.now = DAYS[0]
+    write(tmp_path, "now", "old", "future")
+    for name, changed in (("now", 0), ("old", -61), ("future", 7200)):
+        os.utime(tmp_path / name, (DAYS[0] + changed, DAYS[0] + changed))
+    scanner = Scanner(MOVE_DEL, 60, once=True, wall=wall)
+    for _ in range(2):
+        assert finished(scanner, root) == ["old"]
+    assert [text.partition(":")[0] for text in said()] == ["future"]
+    assert finished(Scanner(MOVE_DEL, 0, once=True, wall=wall), root) == ["old", "now", "future"]
+
+
+def test_directories_that_cannot_be_read(
+    tmp_path: Path, root: int, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are told of once, and the others go on; root reads all, so that it is an open that is refused here."""
+    deep = "/".join("d" * (MAX_DEPTH + 1))
+    write(tmp_path, "a/x", "closed/x", "z/x", f"{deep}/x")
+    opened = os.open
+
+    def refuse(path: str, *more: Any, **named: Any) -> int:
+        if path == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *more, **named)
+
+    monkeypatch.setattr("os.open", refuse)
+    scanner = Scanner(CONT_UPDATE_RECUR, 60)
+    for _ in range(2):
+        assert [found.relative for found in scanner.scan(root)] == ["a/x", "z/x"]
+    too_deep = f"{deep}: lies below {MAX_DEPTH} directories: it is left alone"
+    assert said() == ["closed: cannot be read: Permission denied", too_deep]
 
 
 def test_memory_is_bounded_by_the_directory(tmp_path: Path, root: int) -> None:

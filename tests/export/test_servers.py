@@ -1,4 +1,4 @@
-"""The whole exporter and real servers (rclone, Ceph): modes, options that they see, credentials, ends, full disks."""
+"""The whole exporter and real servers (rclone, Ceph, Swift): modes, options, credentials, ends, full disks."""
 
 from __future__ import annotations
 

@@ -324,6 +324,48 @@ def test_stopping_keeps_what_was_sent(tmp_path: Path, root: int) -> None:
     assert store.sent_parts == 4
 
 
+def test_two_directories_with_files_of_one_key(tmp_path: Path, root: int) -> None:
+    """Where the store ignores conditions, the second waits until the first is confirmed, and goes beside it."""
+    store = Memory(False)
+    store.conditions = False
+    (tmp_path / "in" / NAME).write_bytes(b"first")
+    (tmp_path / "other" / "journal").mkdir(parents=True)
+    (tmp_path / "other" / NAME).write_bytes(b"second")
+    other = os.open(tmp_path / "other", os.O_RDONLY)
+    first, second = shipper(store, tmp_path), shipper(store, tmp_path / "other" / "journal")
+    arrives = threading.Thread(target=first.ship, args=(root, NAME), kwargs={"final": True, "settled": True})
+
+    def at(point: str) -> None:
+        if point == "before write" and not arrives.ident:
+            arrives.start()
+            arrives.join(0.2)  # where it does not wait, it is done by now, and lost by what follows
+
+    second.at = at
+    second.ship(other, NAME, final=True, settled=True)
+    arrives.join(60)
+    os.close(other)
+    assert sorted(data for data, *_ in store.objects.values()) == [b"first", b"second"]
+
+
+def test_an_empty_etag_confirms_nothing(tmp_path: Path, root: int) -> None:
+    class Careless(Memory):
+        """Damages what is made of parts, and has no ETags."""
+
+        def head(self, key: str) -> ObjectInfo | None:
+            found = super().head(key)
+            return found and ObjectInfo(found.size, "", found.meta)
+
+        def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
+            super().put_part(key, upload, number, data[::-1], md5, offset)
+            return "unlike"
+
+    path = tmp_path / "in" / NAME
+    path.write_bytes(os.urandom(3500))
+    with pytest.raises(SftoolsError):
+        ship(Careless(), tmp_path, root)
+    assert path.exists()
+
+
 def test_rate() -> None:
     """Each waits until what was taken before it is through; all threads together, whatever the clock does between."""
 

@@ -216,10 +216,7 @@ def test_a_server_that_sends_byte_after_byte(peer: Peer, monkeypatch: pytest.Mon
     def drip(connection: socket.socket) -> None:
         for byte in b"HTTP/1.1 200 OK\r\nand so on, a byte in time for each read":
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
-                connection.sendall(bytes([byte]))
-            except OSError:
-                return
+            connection.sendall(bytes([byte]))
         connection.recv(1)
 
     peer.answers = [drip]

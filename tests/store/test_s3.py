@@ -347,6 +347,8 @@ def test_options_go_before_the_environment_and_that_before_files(tmp_path: Path)
     assert credentials(options, environ, places) == ("option", "secret option")
     assert credentials(S3Options(access_key="option"), environ, places) == ("option", "secret env")
     assert credentials(S3Options(), environ, places) == ("env", "secret env")
+    with_newlines = {name: f"{value}\n" for name, value in environ.items()}
+    assert credentials(S3Options(), with_newlines, places) == ("env", "secret env")
     assert credentials(S3Options(), {"AWS_ACCESS_KEY_ID": "aws"}, places) is None
     assert credentials(S3Options(), {}, places) == ("file", "secret file")
     assert credentials(S3Options(), {}, ()) is None

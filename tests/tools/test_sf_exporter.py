@@ -6,13 +6,15 @@ import configparser
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from click.testing import CliRunner, Result
@@ -97,6 +99,17 @@ def test_settings_from_a_file_and_the_environment(place: Path) -> None:
         (["--rate", "fast"], "--rate"),
         (["--config", "/nowhere.toml"], "/nowhere.toml"),
         (["--dir", "/a,/a", "--todir", "/b,/c"], "watched twice"),
+        (["--dir", "/a,/a/b", "--mode", "cont-update-recur"], "watched twice"),
+        (["--dir", "/a/b", "--todir", "/a", "--s3prefix", "b"], "files arrive in /a/b"),
+        (["--dir", "/a", "--todir", "/a/b", "--mode", "cont-update-recur"], "files arrive in /a"),
+        (["--dir", "/a", "--health-file", "/a/health"], "--health-file /a/health lies in /a"),
+        (["--dir", "/a", "--metrics-file", "/a/b/../m.prom"], "--metrics-file"),
+        (["--dir", "/a", "--metrics-file", "/a/b/m.prom", "--mode", "cont-update-recur"], "--metrics-file"),
+        (["--ca-bundle", "/nowhere.pem"], "No such file"),
+        (["--ca-bundle", __file__], "there are no certificates"),
+        (["--settle", "nan"], "is no number"),
+        (["--scaninterval", "inf"], "--scaninterval"),
+        (["--timeout", "-1"], "--timeout"),
     ],
 )
 def test_wrong_usage(more: list[str], said: str, place: Path) -> None:
@@ -106,10 +119,120 @@ def test_wrong_usage(more: list[str], said: str, place: Path) -> None:
     assert len(files(place / "in")) == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dir = [", "Invalid value"),
+        ("dir = ['a,b']", "without commas"),
+        ("dir = [['a']]", "plain values"),
+        ("other = 1", "no option --other"),
+        ("config = 'x'", "no option --config"),
+        ("s3port = 'x'", "--s3port"),
+        ("jobs = 0", "--jobs"),
+        ("s3endpoint = '\xff'", "can't decode"),
+    ],
+)
+def test_a_file_of_settings_that_is_wrong(text: str, said: str, place: Path) -> None:
+    config = place / "config.toml"
+    config.write_text(text, encoding="latin-1")
+    result = run("--config", config, *local(place))
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(files(place / "in")) == 3
+
+
+def given_keys(*arguments: str | Path, env: dict[str, str]) -> tuple[str, str] | None:
+    """Access and secret key with which S3 is asked."""
+    from sftools.store import boto_store
+
+    class Asked(Exception):
+        pass
+
+    found: list[tuple[str, str] | None] = []
+    credentials = boto_store.credentials
+
+    def ask(*given: Any) -> None:
+        found.append(credentials(*given))
+        raise Asked
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boto_store, "credentials", ask)
+        assert isinstance(run("--once", *arguments, env=env).exception, Asked)
+    return found[0]
+
+
+def test_which_keys_are_used(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option's, else the environment's, else those of --config, else a secret file's, else AWS's."""
+    for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.delenv(name, raising=False)
+    secrets = place / "secrets"
+    (secrets / "k8s").mkdir(parents=True)
+    monkeypatch.setattr("sftools.store.boto_store.SECRET_DIRECTORIES", (str(secrets), str(secrets / "k8s")))
+    config = place / "config.toml"
+    config.write_text("s3accesskey = 'file'\ns3secretkey = 'file secret'\n")
+    environment = {"S3_ACCESS_KEY": "environment", "S3_SECRET_KEY": "environment secret"}
+    options = ["--s3accesskey", "option", "--s3secretkey", "option secret"]
+    assert given_keys(env={"X": ""}) is None
+    (secrets / "k8s" / "s3_access_key").write_text("secret\n")
+    (secrets / "k8s" / "s3_secret_key").write_text("secret secret\n")
+    assert given_keys(env={"X": ""}) == ("secret", "secret secret")
+    assert given_keys("--config", config, env={"X": ""}) == ("file", "file secret")
+    assert given_keys("--config", config, env=environment) == ("environment", "environment secret")
+    assert given_keys("--config", config, *options, env=environment) == ("option", "option secret")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("h", "https://h:443"),
+        ("h:9000", "https://h:9000"),
+        ("[::1]", "https://[::1]:443"),
+        ("[::1]:9000", "https://[::1]:9000"),
+        ("http://h", "http://h"),
+        ("http://h:9000", "http://h:9000"),
+    ],
+)
+def test_endpoints(endpoint: str, url: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("boto3")
+    from sftools.store.boto_store import BotoStore
+    from sftools.store.objects import Denied
+
+    def refuse(store: BotoStore) -> None:
+        raise Denied(store.place)
+
+    monkeypatch.setattr(BotoStore, "check", refuse)
+    env = {"S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
+    result = run("--dir", place / "in", "--once", "--s3endpoint", endpoint, env=env)
+    assert result.stderr.endswith(f": {url} bucket telemetry\n")
+
+
 def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
     result = run("--exporttype", "local", "--dir", tmp_path / "in", "--todir", tmp_path / "out", "--once")
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_files_of_which_the_kernel_does_not_tell(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's, or on a file system without leases: those that are old enough go, each time it runs."""
+    for module in ("scan", "ship"):
+        monkeypatch.setattr(f"sftools.export.{module}.being_written", lambda fd: None)
+    assert run(*local(place, "--settle", "60")).exit_code == 0
+    assert len(files(place / "in")) == 3
+    for name in ("1714557600", "1714557602"):
+        os.utime(place / "in" / name, (1714557600, 1714557600))
+    assert run(*local(place, "--settle", "60")).exit_code == 0
+    assert files(place / "in") == ["1714557601"]
+    assert run(*local(place, "--settle", "0")).exit_code == 0
+    assert files(place / "in") == []
+
+
+def test_a_target_that_may_not_be_written_to(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: "out" not in str(path))  # root may everything
+    result = run(*local(place))
+    assert result.exit_code == 1
+    assert "write and search permission" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert len(files(place / "in")) == 3
 
 
 def test_two_on_one_directory(place: Path) -> None:
@@ -191,38 +314,120 @@ def test_to_a_real_server(client: str, place: Path, s3_server: Any) -> None:
 
 # -- the files that go with it
 
-
-def names() -> set[str]:
-    return {option for parameter in main.params for option in parameter.opts}
-
-
-def test_the_unit() -> None:
-    unit = configparser.ConfigParser(interpolation=None, strict=False)
-    unit.optionxform = str  # type: ignore[assignment, method-assign]
-    unit.read(ROOT / "packaging" / "sf-exporter.service")
-    assert set(unit.sections()) == {"Unit", "Service", "Install"}
-    assert set(re.findall(r" (--[a-z-]+)", unit["Service"]["ExecStart"])) <= names()
+PACKAGING = ROOT / "packaging"
+# Stands in for the command: tells its words, and what it has in its environment.
+STAND_IN = """#!/bin/sh
+for word; do echo "$word"; done
+echo "$S3_ENDPOINT $S3_ACCESS_KEY $S3_SECRET_KEY"
+"""
 
 
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+def understood(words: list[str]) -> bool:
+    """Whether the command takes these options. Raises click.UsageError."""
+    with main.make_context("sf-exporter", words):
+        return True
+
+
+def variables() -> set[str]:
+    return {str(parameter.envvar) for parameter in main.params if parameter.envvar}
+
+
+def told(shell: str, place: Path, **environment: str) -> list[str]:
+    """What the command is told where a shell runs `shell`: its options, then endpoint and keys."""
+    stand_in = place / "sf-exporter"
+    stand_in.write_text(STAND_IN)
+    stand_in.chmod(0o755)
+    environment |= {"PATH": f"{place}:/usr/bin:/bin"}
+    done = subprocess.run(
+        ["/bin/sh", "-ec", shell], env=environment, check=True, capture_output=True, text=True, timeout=60
+    )
+    return done.stdout.splitlines()
+
+
+def unit() -> configparser.ConfigParser:
+    read = configparser.ConfigParser(interpolation=None, strict=False)
+    read.optionxform = str  # type: ignore[assignment, method-assign]
+    read.read(PACKAGING / "sf-exporter.service")
+    return read
+
+
+def test_the_unit(tmp_path: Path) -> None:
+    """Its shell line gives the keys in the environment, and options that there are."""
+    read = unit()
+    assert set(read.sections()) == {"Unit", "Service", "Install"}
+    environment = dict(each.split("=", 1) for each in read["Service"]["Environment"].split())
+    assert set(environment) <= variables()
+    shell, flag, line = shlex.split(read["Service"]["ExecStart"])
+    assert (shell, flag) == ("/bin/sh", "-c")
+    for name in ("s3_access_key", "s3_secret_key"):
+        (tmp_path / name).write_text(f"the {name}\n")
+    *options, last = told(line, tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path), **environment)
+    assert understood(options)
+    assert last == f"{environment['S3_ENDPOINT']} the s3_access_key the s3_secret_key"
+
+
+@pytest.mark.parametrize(
+    "spoilt", ["", "Restart=sometimes", "TimeoutStopSec=soon", "ProtectSytem=strict", "ExecStart=relative/path"]
+)
+def test_systemd_understands_the_unit(spoilt: str, tmp_path: Path, missing: Callable[[str], NoReturn]) -> None:
+    """And says what it would not."""
     program = shutil.which("systemd-analyze")
     if program is None:
-        pytest.skip("systemd is not installed")
-    unit = tmp_path / "sf-exporter.service"
-    shutil.copy(ROOT / "packaging" / "sf-exporter.service", unit)
-    done = subprocess.run([program, "verify", str(unit)], check=False, capture_output=True, text=True, timeout=60)
-    assert unit.name not in done.stderr
+        missing("systemd is not installed")
+    copy = tmp_path / "sf-exporter.service"
+    text = (PACKAGING / copy.name).read_text()
+    copy.write_text(text.replace("[Install]", f"{spoilt}\n[Install]"))
+    done = subprocess.run([program, "verify", str(copy)], check=False, capture_output=True, text=True, timeout=60)
+    assert (copy.name in done.stderr) is bool(spoilt), done.stderr
 
 
-def test_the_cron_line() -> None:
-    line = (ROOT / "packaging" / "sf-exporter.cron").read_text().strip()
-    assert re.fullmatch(r"(\S+ ){5}root .*\bsf-exporter .*", line)
-    assert set(re.findall(r" (--[a-z-]+)", line)) <= names()
+def test_the_cron_file(tmp_path: Path) -> None:
+    """As crontab(5) has it for /etc/cron.d: variables, then the time in five fields, the user, a shell line."""
+    *settings, line = (PACKAGING / "sf-exporter.cron").read_text().splitlines()
+    assert all(re.fullmatch(r"[A-Z0-9_]+=\S+", each) for each in settings)
+    assert all(each.partition("=")[0] in {*variables(), "PATH"} for each in settings)
+    fields = line.split(None, 6)
+    ranges = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+    for field, (first, last) in zip(fields[:5], ranges, strict=True):
+        assert re.fullmatch(r"(\*|\d+)(/\d+)?", field)
+        assert all(first <= int(number) <= last for number in re.findall(r"\d+", field.partition("/")[0]))
+    assert fields[5] == "root"
+    assert "%" not in line  # which is a new line to cron
+    *options, last = told(fields[6], tmp_path, **dict(each.split("=", 1) for each in settings))
+    assert understood(options)
+    assert "--once" in options
+    assert last.strip() == "s3.example.org"
 
 
 def test_the_compose_file() -> None:
     yaml = pytest.importorskip("yaml")
-    given = yaml.safe_load((ROOT / "packaging" / "compose.yaml").read_text())
+    given = yaml.safe_load((PACKAGING / "compose.yaml").read_text())
     service = given["services"]["exporter"]
-    assert set(service["environment"]) <= {str(parameter.envvar) for parameter in main.params if parameter.envvar}
-    assert set(service["secrets"]) <= set(given["secrets"])
+    assert set(given) == {"services", "volumes", "secrets"}
+    assert set(service["environment"]) <= variables()
+    assert set(service["secrets"]) == set(given["secrets"]) == {"s3_access_key", "s3_secret_key"}
+    name, *options = service["command"]
+    assert name == "sf-exporter"
+    assert understood(options)
+    volume, _, directory = service["volumes"][0].partition(":")
+    assert volume in given["volumes"]
+    assert directory == service["environment"]["DIR"]
+    shell = service["healthcheck"]["test"]
+    assert shell[0] == "CMD"
+    assert options[options.index("--health-file") + 1] in shell
+
+
+def test_the_health_check_of_the_compose_file(place: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    service = yaml.safe_load((PACKAGING / "compose.yaml").read_text())["services"]["exporter"]
+    health = place / "health.json"
+    words = [str(health) if word == "/tmp/health.json" else word for word in service["healthcheck"]["test"][1:]]
+
+    def healthy() -> bool:
+        return subprocess.run(words, check=False, capture_output=True, timeout=60).returncode == 0
+
+    assert not healthy()
+    run(*local(place, "--health-file", health))
+    assert healthy()
+    health.write_text(health.read_text().replace('"status": "ok"', '"status": "failing"'))
+    assert not healthy()

@@ -1,0 +1,138 @@
+"""What a lane does with files that fail: they are tried again, hold up no others, and are dropped only when told so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sftools.export.lane import Lane
+from sftools.export.scan import MOVE_DEL
+from sftools.export.settings import LaneSettings, Settings
+from sftools.store.directory import DirectoryStore
+from sftools.store.objects import Condition, StoreError, Unavailable
+
+EPOCH = 1_714_557_600
+
+
+class Refusing(DirectoryStore):
+    """Takes no hard links, and refuses what `refuse` raises for."""
+
+    refuse: Callable[[str], None]
+
+    def adopt(self, fd: int, path: str, directory: int, key: str) -> bool:
+        return False
+
+    def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
+        self.refuse(key)
+        super().put(key, data, md5, meta, condition)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for n in range(30):
+        (tmp_path / "in" / str(EPOCH + n)).write_bytes(b"%d" % n)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def lane(source: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Lane]]:
+    monkeypatch.setattr("sftools.export.lane.FIRST_BACKOFF", 0.05)
+    monkeypatch.setattr("sftools.export.lane.ONCE_LONGEST_BACKOFF", 0.2)
+    made = []
+
+    def make(refuse: Callable[[str], None], **more: Any) -> Lane:
+        store = Refusing(str(source.parent / "out"))
+        store.refuse = refuse
+        own = LaneSettings(str(source), MOVE_DEL, lambda: store)
+        made.append(Lane(Settings((own,), settle=0, **more), own, threading.Event()))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def left(source: Path) -> int:
+    return len(list(source.glob("1*")))
+
+
+@pytest.mark.parametrize("fails", [1, 2, 5])
+@pytest.mark.parametrize("error", [StoreError, Unavailable])
+def test_once_tries_again(error: type[StoreError], fails: int, source: Path, lane: Callable[..., Lane]) -> None:
+    tries = 0
+
+    def refuse(key: str) -> None:
+        nonlocal tries
+        tries += str(EPOCH) in key
+        if str(EPOCH) in key and tries <= fails:
+            raise error("not now")
+
+    made = lane(refuse, once=True, jobs=2)
+    made.start()
+    made.run()
+    assert (left(source), made.status.not_exported) == (0, 0)
+
+
+@pytest.mark.parametrize(("jobs", "poisoned"), [(1, 2), (8, 10)])
+@pytest.mark.parametrize("error", [StoreError, Unavailable])
+def test_files_that_are_never_taken_hold_up_no_others(
+    error: type[StoreError], jobs: int, poisoned: int, source: Path, lane: Callable[..., Lane]
+) -> None:
+    """However many they are, and though they are the oldest."""
+
+    def refuse(key: str) -> None:
+        if any(f"{EPOCH + n}" in key for n in range(poisoned)):
+            raise error("never")
+
+    made = lane(refuse, once=True, jobs=jobs)
+    made.start()
+    made.run()
+    assert left(source) == made.status.not_exported == poisoned
+
+
+def test_a_clock_that_is_set_forward_drops_no_new_files(
+    source: Path, lane: Callable[..., Lane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What --allow-drop removes has been here, and could not be sent, for --agemin of a clock that nobody sets."""
+    now, wall = [time.monotonic()], [time.time()]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.time", lambda: wall[0])
+
+    def refuse(key: str) -> None:
+        raise Unavailable("down")
+
+    made = lane(refuse, allow_drop=True, agemin=1, once=True)
+    made.start()
+    with ThreadPoolExecutor(8) as pool:
+
+        def after(seconds: float) -> tuple[int, int]:
+            """How many files there are, and were dropped, when another scan is over."""
+            now[0] += seconds
+            wall[0] += seconds
+            made._pass(pool)
+            return left(source), made.status.dropped
+
+        assert after(0) == (30, 0)
+        assert after(59) == (30, 0)
+        (source / str(EPOCH + 30)).write_bytes(b"new")
+        assert after(0) == (31, 0)
+        wall[0] += 7200
+        assert after(2) == (1, 30)
+        assert after(57) == (1, 30)
+        assert after(2) == (0, 31)
+
+
+def test_what_a_dry_run_makes(source: Path, lane: Callable[..., Lane]) -> None:
+    """Nothing, neither in the directory nor where files would go."""
+    made = lane(lambda key: None, once=True, dry_run=True)
+    made.start()
+    made.run()
+    assert sorted(path.name for path in source.iterdir()) == [str(EPOCH + n) for n in range(30)]
+    assert not (source.parent / "out").exists()
