@@ -149,17 +149,29 @@ def digest_of_first(fd: int, size: int) -> str:
 
 
 def _pieces(fd: int, size: int, piece_size: int) -> Iterator[bytes]:
-    """The first `size` bytes, all pieces but the last of just piece_size."""
+    """The first `size` bytes, all pieces but the last of just piece_size.
+
+    A generator that waits keeps what its variables name: here, and in what passes pieces on, none names a piece.
+    """
     for at in range(0, size, piece_size):
-        wanted = min(piece_size, size - at)
-        piece = os.pread(fd, wanted, at)
-        while len(piece) < wanted:
-            more = os.pread(fd, wanted - len(piece), at + len(piece))
-            if not more:
-                raise Changed("became shorter while it was read")
-            piece += more
-        yield piece
-        del piece  # else it stays until the next has been read
+        yield _piece(fd, min(piece_size, size - at), at)
+
+
+def _piece(fd: int, size: int, at: int) -> bytes:
+    piece = os.pread(fd, size, at)
+    while len(piece) < size:
+        more = os.pread(fd, size - len(piece), at + len(piece))
+        if not more:
+            raise Changed("became shorter while it was read")
+        piece += more
+    return piece
+
+
+def _cut(buffer: bytearray, size: int) -> bytes:
+    """Take the first bytes out of a buffer."""
+    part = bytes(memoryview(buffer)[:size])
+    del buffer[:size]
+    return part
 
 
 class Content:
@@ -191,18 +203,16 @@ class Content:
             stored.update(part)
             self.md5s.append(md5.result() if md5 else _md5(part))
             self.size += len(part)
-            self.data = part if len(self.md5s) == 1 else b""
+            self.data = part if len(self.md5s) == 1 and (compression != "none" or len(part) == size) else b""
+            del part  # it would stay until the next has been read
         if not self.md5s:
             self.md5s.append(_md5(b""))
         self.sha256: str = stored.hexdigest()
         self.plain_sha256: str = plain.hexdigest()
 
     def parts(self) -> Iterator[bytes]:
-        """The parts again; Changed where they are not what they were."""
-        for number, part in enumerate(self._parts(None)):
-            if number >= len(self.md5s):
-                raise Changed("became longer while it was read")
-            yield part
+        """The parts again; there are others where the file has changed."""
+        return self._parts(None)
 
     def _parts(self, plain: Any) -> Iterator[bytes]:
         """plain: takes the bytes as they are in the file, where they are compressed."""
@@ -213,10 +223,9 @@ class Content:
         for piece in self._compressed(plain):
             buffer += piece
             while len(buffer) >= part_size:
-                yield bytes(memoryview(buffer)[:part_size])
-                del buffer[:part_size]
+                yield _cut(buffer, part_size)
         if buffer:
-            yield bytes(buffer)
+            yield _cut(buffer, part_size)
 
     def _compressed(self, plain: Any) -> Iterator[bytes]:
         compressor: Any

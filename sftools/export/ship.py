@@ -386,37 +386,43 @@ class _One:
         shipper, content, room = self.shipper, self.content, self.room
         etags = [md5.hex() for md5 in content.md5s]
         sending: dict[int, Future[str]] = {}
-        last = 0
-        parts = enumerate(content.parts(), 1)
+        number = 0
+        parts = content.parts()
         try:
             while True:
                 room.take()
-                for sent in [number for number, future in sending.items() if future.done()]:
+                for sent in [each for each, future in sending.items() if future.done()]:
                     etags[sent - 1] = sending.pop(sent).result()
-                number, part = next(parts, (0, b""))
-                if not number:
+                part = next(parts, b"")
+                if not part:
                     break
-                last = number
+                number += 1
+                if number > len(etags):
+                    raise Changed("became longer while it was read")
                 if number in there:
+                    del part
                     continue
                 if shipper.stop.is_set():
                     raise Stopped("stopped")
                 shipper.rate.take(len(part))
                 sending[number] = room.give_away(self._send_part, key, upload, number, part)
                 del part  # the sender frees it
-            if last != len(etags):
+            if number != len(etags):
                 raise Changed("became shorter while it was read")
         finally:
             room.leave()
             wait(sending.values())
-        for number, future in sending.items():
-            etags[number - 1] = future.result()
+        for sent, future in sending.items():
+            etags[sent - 1] = future.result()
         return etags
 
     def _send_part(self, key: str, upload: str, number: int, part: bytes) -> str:
         content = self.content
         offset = (number - 1) * content.part_size
-        etag = self.store.put_part(key, upload, number, part, content.md5s[number - 1], offset)
+        try:
+            etag = self.store.put_part(key, upload, number, part, content.md5s[number - 1], offset)
+        except NoConditions as error:  # 501, but there was none
+            raise StoreError(str(error)) from None
         self.shipper.at("part sent")
         return etag
 

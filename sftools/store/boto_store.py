@@ -141,7 +141,9 @@ def told_of(headers: Mapping[str, str], place: str) -> ObjectInfo:
         str(headers.get("x-amz-server-side-encryption", "")).startswith("aws:")
         or "x-amz-server-side-encryption-customer-algorithm" in headers
     )
-    return ObjectInfo(int(size) if size.isdecimal() else -1, said(headers, "etag", place), meta, encrypted)
+    return ObjectInfo(
+        int(size) if size.isdecimal() and len(size) < 20 else -1, said(headers, "etag", place), meta, encrypted
+    )
 
 
 def said(answer: Mapping[str, Any], name: str, place: str) -> str:
@@ -233,6 +235,8 @@ class BotoStore:
             self._path = f"{urlsplit(self._custom).path.rstrip('/')}/{options.bucket}"
         with self._lock:
             self._client = client
+            if self._requests is not None:
+                self._requests.close()
             self._requests = requests
             self._credentials = Credentials(*keys) if keys else session.get_credentials() if requests else None
 
@@ -311,12 +315,13 @@ class BotoStore:
         query = {"partNumber": str(number), "uploadId": upload}
         # A server takes long for a Content-MD5 and no part's size is enough: once its ETags are known to be MD5s, they
         # tell the same.
-        headers = self._direct("PUT", key, {} if self._etags_are_md5 else {"Content-MD5": _text(md5)}, data, query)
+        known = self._etags_are_md5
+        headers = self._direct("PUT", key, {} if known else {"Content-MD5": _text(md5)}, data, query)
         if headers is not None:
             etag = self._said(headers, "etag")
-            if self._etags_are_md5 and etag != md5.hex():
-                raise Unavailable(f"{self.place}: part {number} of {key} was damaged on its way")
             self._etags_are_md5 = etag == md5.hex()
+            if known and etag != md5.hex():  # or they are MD5s no longer: the next part has its Content-MD5 again
+                raise Unavailable(f"{self.place}: part {number} of {key} was damaged on its way")
             return etag
         answer = self._call(
             "write a part (s3:PutObject)",
@@ -412,12 +417,13 @@ class BotoStore:
             direct, credentials = self._requests, self._credentials
         if direct is None or credentials is None:
             return None
-        if not all(value.isascii() and value.isprintable() for value in headers.values()):
-            return None
         try:
             keys = credentials.get_frozen_credentials()
-        except self._breaks as error:
-            raise Unavailable(f"{self.place}: {one_line(str(error)) or type(error).__name__}") from None
+        except Exception:  # new ones cannot be had: the client tells why
+            return None
+        values = (*headers.values(), keys.access_key, keys.token or "")
+        if not all(value.isascii() and value.isprintable() for value in values):
+            return None
         try:
             answer = direct.send(keys, method, f"{self._path}/{key}", headers, query, data)
         except Unavailable as error:

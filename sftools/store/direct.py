@@ -63,7 +63,11 @@ class DirectRequests:
         self._host_header = (
             name if parts.port in (None, 80 if parts.scheme == "http" else 443) else f"{name}:{self._port}"
         )
-        self._tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
+        self._tls: ssl.SSLContext | None = None
+        if parts.scheme == "https":
+            self._tls = ssl.create_default_context(cafile=ca_file)
+            # Since Python 3.13 it refuses what boto3 does not: CAs without the extensions of RFC 5280, as own ones are.
+            self._tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
         self._region = region
         self._connect_seconds, self._read_seconds = connect, read
         self._most = connections
@@ -161,9 +165,10 @@ class DirectRequests:
                 break
             poll = select.poll()
             poll.register(connection, select.POLLIN)
-            if not poll.poll(0):
+            # What TLS has decrypted already, poll does not see.
+            if not poll.poll(0) and not (isinstance(connection, ssl.SSLSocket) and connection.pending()):
                 return connection, True
-            connection.close()  # the server has closed it
+            connection.close()  # the server has closed it, or said what was not asked
         try:
             connection = socket.create_connection((self._host, self._port), self._connect_seconds)
         except OSError as error:
@@ -191,7 +196,7 @@ class DirectRequests:
                     connection.sendall(rest[:_PIECE])
                     rest = rest[_PIECE:]
             broken = False
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             broken = True  # a server that refuses need not read everything
         answer, version, rest_of_it = self._answer(connection)
         headers = answer.headers
@@ -199,13 +204,14 @@ class DirectRequests:
         if no_body or answer.status == 204:
             return answer, keep and not rest_of_it
         length = headers.get("content-length", "")
-        if not keep or "transfer-encoding" in headers or not length.isdecimal() or int(length[:9]) > MAX_BODY_BYTES:
+        if not keep or "transfer-encoding" in headers or not re.fullmatch(r"[0-9]{1,6}", length):
             return answer, False
         left = int(length) - len(rest_of_it)
-        while left > 0:
+        until = time.monotonic() + self._read_seconds
+        while 0 < left <= MAX_BODY_BYTES and time.monotonic() < until:
             data = connection.recv(left)
             if not data:
-                return answer, False
+                break
             left -= len(data)
         return answer, left == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -113,6 +114,24 @@ def test_content_is_the_same_each_time(tmp_path: Path, root: int, compression: s
     plain = {"none": lambda: stored, "gzip": lambda: gzip.decompress(stored)}
     assert plain.get(compression, lambda: zstandard.decompress(stored))() == data
     os.close(fd)
+
+
+def test_parts_that_nobody_needs_do_not_stay(tmp_path: Path, root: int) -> None:
+    part_size, count = 2 << 20, 6
+    (tmp_path / "a").write_bytes(os.urandom(part_size * count))
+    fd = open_file(root, "a")
+    tracemalloc.start()
+    try:
+        content = Content(fd, part_size * count, part_size, "none", at_once)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * part_size
+        assert len(content.md5s) == count
+        parts = content.parts()
+        while next(parts, b""):
+            assert tracemalloc.get_traced_memory()[0] < 0.75 * part_size  # what is given away is not kept as well
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * part_size
+    finally:
+        tracemalloc.stop()
+        os.close(fd)
 
 
 def test_a_file_that_becomes_shorter(tmp_path: Path, root: int) -> None:

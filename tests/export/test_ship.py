@@ -17,7 +17,16 @@ from sftools.export.journal import Journal
 from sftools.export.names import KeyRule
 from sftools.export.parts import Parts
 from sftools.export.ship import Rate, Result, Shipper, Stopped
-from sftools.store.objects import Condition, NoConditions, NoUpload, ObjectInfo, Taken, Unavailable, parts_etag
+from sftools.store.objects import (
+    Condition,
+    NoConditions,
+    NoUpload,
+    ObjectInfo,
+    StoreError,
+    Taken,
+    Unavailable,
+    parts_etag,
+)
 
 NAME = "1714557600"
 KEY = "2024/05/01/1714557600.sf"
@@ -197,6 +206,20 @@ def test_a_request_that_fails_is_gone_on_with(call: str, size: int, tmp_path: Pa
         assert ship(store, tmp_path, root) is Result.REMOVED
     assert [content for content, *_ in store.objects.values()] == [data]
     assert not store.pending
+
+
+def test_a_501_for_a_part_says_nothing_of_conditions(tmp_path: Path, root: int) -> None:
+    def fault(what: str) -> None:
+        if what == "part":
+            raise NoConditions("501")
+
+    store = Memory(True, fault)
+    (tmp_path / "in" / NAME).write_bytes(bytes(3500))
+    with pytest.raises(StoreError, match="501"):
+        ship(store, tmp_path, root)
+    assert store.conditions is not False
+    store.fault = lambda what: None
+    assert ship(store, tmp_path, root) is Result.REMOVED
 
 
 def test_parts_are_not_sent_again(tmp_path: Path, root: int) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from botocore.auth import S3SigV4Auth
@@ -29,7 +33,8 @@ def requests_to(port: int, read: float = 20) -> DirectRequests:
 class Peer:
     """A server that answers each request as the test says, and notes what came."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.answers: list[bytes | Callable[[socket.socket], None]] = []
@@ -48,6 +53,8 @@ class Peer:
             except OSError:
                 return
             self.connections += 1
+            if self._tls:
+                connection = self._tls.wrap_socket(connection, server_side=True)
             with connection, contextlib.suppress(OSError):
                 self._talk(connection)
 
@@ -79,6 +86,26 @@ class Peer:
 def peer() -> Iterator[Peer]:
     made = Peer()
     yield made
+    made.close()
+
+
+@pytest.fixture
+def tls_peer(tmp_path: Path) -> Iterator[tuple[Peer, DirectRequests]]:
+    """With a certificate of its own, and requests to it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    certificate, key = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run(words, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    made = Peer(context)
+    requests = DirectRequests(
+        f"https://127.0.0.1:{made.port}", "us-east-1", certificate, connect=20, read=20, connections=2
+    )
+    yield made, requests
+    requests.close()
     made.close()
 
 
@@ -144,6 +171,8 @@ def test_a_connection_is_kept(peer: Peer) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 000000000" + b"9" * 20 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 000000000" + b"9" * 5000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\nno length",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nmore than one",
     ],
@@ -195,12 +224,70 @@ def test_a_server_that_sends_byte_after_byte(peer: Peer, monkeypatch: pytest.Mon
         requests_to(peer.port, read=1).send(KEYS, "HEAD", "/b/k", {})
 
 
+def test_a_body_byte_after_byte_costs_the_connection(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 1_000_000, 9))
+    monkeypatch.setattr(direct.time, "monotonic", lambda: next(now))
+    given_up = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n")
+        try:
+            for _ in range(3000):
+                connection.sendall(b"x")
+                given_up.wait(0.001)
+        except OSError:
+            given_up.set()
+
+    peer.answers = [drip]
+    assert requests_to(peer.port).send(KEYS, "PUT", "/b/k", {}).status == 200
+    assert given_up.wait(10)
+
+
+def test_tls_connections_are_kept(tls_peer: tuple[Peer, DirectRequests]) -> None:
+    peer, requests = tls_peer
+    peer.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345"] * 3
+    data = bytes(1 << 20)
+    assert [requests.send(KEYS, "PUT", "/b/k", {}, None, data).status for _ in range(3)] == [200] * 3
+    assert peer.connections == 1
+    assert all(b"x-amz-content-sha256: UNSIGNED-PAYLOAD\r\n" in request for request in peer.requests)
+
+
+def test_what_tls_holds_back_is_no_answer_to_the_next_request(tls_peer: tuple[Peer, DirectRequests]) -> None:
+    peer, requests = tls_peer
+    # The end of the body and what follows it are in one record of TLS: once it is read, the socket is empty.
+    body, more = bytes(20_000), b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    peer.answers = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + body + more,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ]
+    assert [requests.send(KEYS, "PUT", "/b/k", {}).status for _ in range(2)] == [200, 200]
+    assert peer.connections == 2
+
+
 def test_a_refusal_before_everything_is_sent(peer: Peer) -> None:
     def refuse(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n")
 
     peer.answers = [refuse]
     assert requests_to(peer.port).send(KEYS, "PUT", "/b/k", {}, None, bytes(100)).status == 503
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, ConnectionResetError, ssl.SSLEOFError])
+def test_the_answer_is_read_although_sending_breaks_off(error: type[OSError], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refuses:
+        def sendall(self, data: bytes) -> None:
+            raise error
+
+        def recv(self, size: int) -> bytes:
+            return b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+
+        def close(self) -> None: ...
+
+    requests = requests_to(1)
+    monkeypatch.setattr(requests, "_connection", lambda: (Refuses(), False))
+    assert requests.send(KEYS, "PUT", "/b/k", {}, None, bytes(1 << 20)).status == 403
+    assert not requests._free
 
 
 def test_a_server_that_does_not_answer(peer: Peer) -> None:
