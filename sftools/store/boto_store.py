@@ -117,20 +117,23 @@ def one_line(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]
 
 
+def _of_new_objects(options: BucketOptions) -> list[tuple[str, str, str]]:
+    """What a request that makes an object says of it, beside metadata: boto3's name, HTTP's, and the value."""
+    kind, _, key = (options.sse or "").partition("=")
+    said = [
+        ("ContentType", "Content-Type", "application/octet-stream"),
+        ("ServerSideEncryption", "x-amz-server-side-encryption", kind),
+        ("SSEKMSKeyId", "x-amz-server-side-encryption-aws-kms-key-id", key),
+        ("StorageClass", "x-amz-storage-class", options.storage_class or ""),
+        ("Tagging", "x-amz-tagging", urlencode(options.tags)),
+    ]
+    return [each for each in said if each[2]]
+
+
 def object_headers(options: BucketOptions, meta: Mapping[str, str]) -> dict[str, str]:
     """What a request that makes an object says of it."""
-    headers = {f"x-amz-meta-{name}": value for name, value in meta.items()}
-    headers["Content-Type"] = "application/octet-stream"
-    if options.sse:
-        kind, _, name = options.sse.partition("=")
-        headers["x-amz-server-side-encryption"] = kind
-        if name:
-            headers["x-amz-server-side-encryption-aws-kms-key-id"] = name
-    if options.storage_class:
-        headers["x-amz-storage-class"] = options.storage_class
-    if options.tags:
-        headers["x-amz-tagging"] = urlencode(options.tags)
-    return headers
+    headers = {f"{_META}{name}": value for name, value in meta.items()}
+    return headers | {name: value for _, name, value in _of_new_objects(options)}
 
 
 def told_of(headers: Mapping[str, str], place: str) -> ObjectInfo:
@@ -383,18 +386,7 @@ class BotoStore:
         return said(answer, name, self.place)
 
     def _new(self, meta: Mapping[str, str]) -> dict[str, Any]:
-        options = self.options
-        made: dict[str, Any] = {"Metadata": dict(meta), "ContentType": "application/octet-stream"}
-        if options.sse:
-            kind, _, name = options.sse.partition("=")
-            made["ServerSideEncryption"] = kind
-            if name:
-                made["SSEKMSKeyId"] = name
-        if options.storage_class:
-            made["StorageClass"] = options.storage_class
-        if options.tags:
-            made["Tagging"] = urlencode(options.tags)
-        return made
+        return {"Metadata": dict(meta)} | {name: value for name, _, value in _of_new_objects(self.options)}
 
     def _condition(self, condition: Condition | None) -> dict[str, str]:
         if condition is None:
