@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sftools.errors import CaptureError, UsageError
+from sftools.errors import ENDING_SIGNALS, CaptureError, UsageError
 from sftools.limits import MAX_THREADS
 from sftools.live import DEFAULT_BUFFER, DEFAULT_SNAPLEN, MAX_SNAPLEN
 from sftools.scap.event_table import EVENTS
@@ -255,7 +255,7 @@ class Probe:
             self._library.bpf_map__set_max_entries(self._map("begun"), _MAX_BEGUN)
         self._configure()
         # A handler that raises would do so in libbpf's call of _Log._take, where ctypes swallows it: signals wait.
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         try:
             failed = self._library.bpf_object__load(self._object)
         finally:

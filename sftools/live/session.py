@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, NoReturn
 
-from sftools.errors import UsageError
+from sftools.errors import ENDING_SIGNALS, UsageError
 from sftools.live.capture import Capture
 from sftools.live.containers import CRI_SOCKETS, ContainerLookup
 from sftools.live.loader import ProbeOptions
@@ -52,16 +52,23 @@ class SessionOptions:
 
 
 class Session:
-    """A running capture. source: its bytes. status: of the command, as a shell has it, once it has ended."""
+    """A running capture. source: its bytes."""
 
     def __init__(self, capture: Capture, command: _Command | None) -> None:
         self.source = Source(_Bytes(capture), NAME, b"", None)
         self._capture = capture
         self._command = command
+        self._signal = 0
 
     @property
     def status(self) -> int | None:
-        return self._command.status if self._command else None
+        """Of the command, as a shell has it, once it has ended; 128 + N where signal N ended the capture before that.
+
+        None without a command, and where the capture ends after its duration.
+        """
+        if self._command is None:
+            return None
+        return self._command.status if self._command.status is not None or not self._signal else 128 + self._signal
 
     @property
     def statistics(self) -> dict[str, int]:
@@ -73,8 +80,9 @@ class Session:
         """Taken so far."""
         return self._capture.events
 
-    def stop(self) -> None:
-        """End: what happened until now is still read."""
+    def stop(self, number: int = 0) -> None:
+        """End: what happened until now is still read. number: of the signal that wants it."""
+        self._signal = self._signal or number
         self._capture.stop()
 
 
@@ -82,9 +90,9 @@ class Session:
 def capture_session(options: SessionOptions) -> Iterator[Session]:
     """Attaches, starts the command, and detaches at the end.
 
-    SIGINT and SIGTERM stop the session; where there is a command they are for that (a terminal sends it SIGINT by
-    itself), and the session goes on until it ends. A second one is left to whoever handled them before. For the main
-    thread. Raises CaptureError.
+    SIGHUP, SIGINT and SIGTERM stop the session, and a second one is left to whoever handled them before. Where there is
+    a command they are for that (a terminal sends it SIGINT by itself): the session goes on until it ends, and a second
+    one stops the session. Of SIGHUP there is no second one. For the main thread. Raises CaptureError.
     """
     with ExitStack() as stack:
         # First, while there is one thread: a process is forked.
@@ -170,8 +178,9 @@ class _Command:
     def _become(self, reading: int) -> NoReturn:
         try:
             os.close(self._go)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)
+            for number in (*ENDING_SIGNALS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup is for it too
+                    signal.signal(number, signal.SIG_DFL)
             # Without reading, which would be recorded: the capture has begun by then.
             ready = select.poll()
             ready.register(reading, select.POLLIN)
@@ -208,28 +217,35 @@ class _Command:
 
 
 @contextmanager
-def _stopped_by_signals(stop: Callable[[], None], command: _Command | None) -> Iterator[None]:
+def _stopped_by_signals(stop: Callable[[int], None], command: _Command | None) -> Iterator[None]:
     before: dict[int, Any] = {}
 
     def again(number: int, frame: FrameType | None) -> None:
         for each, handler in before.items():
             signal.signal(each, handler)
-        stop()
+        hung_up()
+        stop(number)
 
     def end(number: int, frame: FrameType | None) -> None:
         if command is None:
             again(number, frame)
             return
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in before.keys() & {signal.SIGINT, signal.SIGTERM}:
             signal.signal(each, again)
-        if number == signal.SIGTERM and not command.ended():
+        hung_up()
+        if number != signal.SIGINT and not command.ended():
             os.kill(command.pid, number)
+
+    def hung_up() -> None:
+        # When a terminal is closed, the kernel sends one and the shell another.
+        if signal.SIGHUP in before:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def child(number: int, frame: FrameType | None) -> None:
         if command is not None and command.ended():
-            stop()
+            stop(0)
 
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in ENDING_SIGNALS:
         if signal.getsignal(each) is not signal.SIG_IGN:  # as under nohup
             before[each] = signal.signal(each, end)
     if command is not None:

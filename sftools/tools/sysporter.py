@@ -27,7 +27,7 @@ from sftools.schema.versions import LATEST, VERSIONS, schema_json
 from sftools.source import STDIN
 from sftools.tools.command import COMMAND, Command
 from sftools.tools.options import Size
-from sftools.tools.terminal import Progress, say
+from sftools.tools.terminal import Progress, say, tell
 
 if TYPE_CHECKING:
     from sftools.live.session import Session
@@ -483,11 +483,7 @@ def _report_live(counts: dict[str, int], given: dict[str, Any]) -> None:
     if counts["compat"] and not given["quiet"]:
         _say(f"{counts['compat']} system calls of 32-bit programs were not recorded")
     if given["stats"] or given["debug"]:
-        click.echo(
-            _columns((f"live: {name.replace('_', ' ')}", f"{count:,}") for name, count in counts.items()),
-            nl=False,
-            err=True,
-        )
+        tell(_columns((f"live: {name.replace('_', ' ')}", f"{count:,}") for name, count in counts.items()))
 
 
 def _report(stats: Stats, live: dict[str, int], given: dict[str, Any]) -> None:
@@ -503,7 +499,7 @@ def _report(stats: Stats, live: dict[str, int], given: dict[str, Any]) -> None:
     if stats.unknown_types and not given["quiet"]:
         _say(f"{stats.unknown_types} events of types that this version does not know were passed over")
     if given["stats"] or given["debug"]:
-        click.echo(_table(stats, given["debug"]), err=True, nl=False)
+        tell(_table(stats, given["debug"]))
 
 
 def _table(stats: Stats, debug: bool) -> str:

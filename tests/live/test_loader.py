@@ -191,7 +191,7 @@ def test_a_user_without_the_capabilities_is_told_which(permitted: None) -> None:
     assert "CAP_BPF and CAP_PERFMON" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_programs_load_comes_after_that(
     number: int, permitted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

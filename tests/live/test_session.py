@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import re
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,7 +124,7 @@ def paths(trace: Path) -> list[str]:
     return [record.file.path for record in sftools.open(trace) if record.type in ("FF", "FE") and record.file]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_everything_is_written(
     number: int, start: Start, shell: subprocess.Popen[str], tmp_path: Path
 ) -> None:
@@ -260,6 +262,67 @@ def test_the_exit_status_is_the_commands(script: str, status: int, start: Start,
     assert porter.communicate() == ("", "")
     assert porter.returncode == status
     assert (tmp_path / "out.sf").exists()
+
+
+def test_a_terminal_that_is_closed_costs_nothing(start: Start, tmp_path: Path) -> None:
+    """Its messages go nowhere then; and the kernel sends SIGHUP, and the shell."""
+    main, terminal = os.openpty()
+    with subprocess.Popen(
+        [*PORTER, "--pid", str(os.getpid()), "--stats", "-w", "out.sf"], cwd=tmp_path, stdin=terminal, stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: end_with_the_tests() or fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # type: ignore[func-returns-value]
+    ) as porter:  # fmt: skip
+        os.close(terminal)
+        wait_for(lambda: waits(porter), porter)
+        os.close(main)
+        porter.send_signal(signal.SIGHUP)
+    assert porter.returncode == 0
+    assert records(tmp_path / "out.sf")[0]["version"] == 5
+
+
+def test_under_nohup_a_closed_terminal_is_no_end(start: Start, tmp_path: Path) -> None:
+    """Neither of the capture nor of the command."""
+    porter = start(
+        "sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *PORTER, "-w", "out.sf", "--", "sh", "-c", "echo; read x"
+    )
+    assert porter.stdout is not None
+    assert porter.stdin is not None
+    assert porter.stdout.readline() == "\n"
+    os.killpg(porter.pid, signal.SIGHUP)
+    porter.stdin.write("\n")
+    porter.stdin.flush()
+    assert porter.communicate() == ("", "")
+    assert porter.returncode == 0
+
+
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_leaves_the_command_running(first: int, second: int, start: Start, tmp_path: Path) -> None:
+    """It ignores them all."""
+    script = "trap '' HUP INT TERM; echo; read x; echo x > ended"
+    porter = start("-w", "out.sf", "--", "sh", "-c", script)
+    assert porter.stdout is not None
+    assert porter.stdin is not None
+    assert porter.stdout.readline() == "\n"
+    porter.send_signal(first)
+    wait_for(lambda: not pending(porter, first), porter)
+    if first == signal.SIGHUP:
+        porter.send_signal(first)
+        wait_for(lambda: not pending(porter, first), porter)
+    porter.send_signal(second)
+    assert porter.wait() == 128 + second
+    assert (tmp_path / "out.sf").exists()
+    assert not (tmp_path / "ended").exists()
+    porter.stdin.write("\n")
+    assert porter.communicate() == ("", "")
+    assert (tmp_path / "ended").exists()
+
+
+def pending(process: subprocess.Popen[str], number: int) -> bool:
+    """Whether a process has not taken a signal yet; one that it ignores is never there."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    masks = [int(mask, 16) for mask in re.findall(r"^(?:Sig|Shd)Pnd:\s+(\w+)", status, re.MULTILINE)]
+    return any(mask >> number - 1 & 1 for mask in masks)
 
 
 def test_a_command_that_is_not_there_is_one_line(start: Start, tmp_path: Path) -> None:

@@ -606,10 +606,13 @@ def test_full_device():
     assert said == "sysporter: /dev/full: cannot be written: No space left on device\n"
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("signal_", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_ended_while_it_writes(signal_):
     os.mkdir("out")
-    process = subprocess.Popen([*COMMAND, "-r", "-", "-w", "out/x.sf"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*COMMAND, "-r", "-", "-w", "out/x.sf"], stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.stdin
     assert process.stderr
     process.stdin.write(CAPTURE)
