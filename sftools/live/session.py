@@ -161,13 +161,13 @@ class _Ticker:
 
 
 class _Command:
-    """A process that waits to become the command until begin(). Raises UsageError where there is no such command."""
+    """A process that waits to become the command until begin(). Raises UsageError where there is none to run."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.status: int | None = None
         program = shutil.which(arguments[0])
         if program is None:
-            raise UsageError(f"{arguments[0]}: no such command")
+            raise UsageError(f"{arguments[0]}: {_why_not(arguments[0])}")
         self._program, self._arguments = program, list(arguments)
         reading, self._go = os.pipe2(os.O_CLOEXEC)
         self.pid = os.fork()
@@ -214,6 +214,13 @@ class _Command:
             self._go = -1
             if self.status is None:
                 os.waitpid(self.pid, 0)
+
+
+def _why_not(name: str) -> str:
+    """Why shutil.which() does not find a command."""
+    if "/" not in name or not os.path.exists(name):
+        return "no such command"
+    return "is a directory" if os.path.isdir(name) else "may not be executed"
 
 
 @contextmanager

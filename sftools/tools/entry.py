@@ -1,6 +1,6 @@
 """Where the installed commands begin, before anything is imported that takes time.
 
-Python answers a Ctrl-C in that time with a traceback; here it ends the process silently, with the status 130 of a shell.
+Python answers a Ctrl-C in that time with a traceback; here it ends the process silently (a shell's status 130).
 """
 
 from __future__ import annotations

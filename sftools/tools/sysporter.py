@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 NAME = "sysporter"
 # The existing collector's drivers; there is only the first, which needs no module and no headers.
 _DRIVERS = ("ebpf-core", "ebpf", "kmod")
+# Options of traces only.
+_TRACE = (
+    "rotate", "exporter", "node_ip", "expression", "containers", "mode", "file_only", "file_read_mode", "proc_flow",
+    "schema", "codec", "jobs", "salvage",
+)  # fmt: skip
 # Options of live capture only.
 _LIVE = (
     "raw", "pids", "comms", "cgroups", "duration", "snaplen", "buffer", "driver", "cri_path", "cri_timeout",
@@ -53,6 +58,17 @@ def _list_fields(context: click.Context, parameter: click.Parameter, value: bool
 
         click.echo(list_fields(), nl=False)
         context.exit()
+
+
+def _address(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if value:
+        from ipaddress import ip_address
+
+        try:
+            ip_address(value)
+        except ValueError:
+            raise UsageError(f"--node-ip (NODE_IP): {value!r} is no IP address") from None
+    return value
 
 
 class _Sysporter(Command):
@@ -89,7 +105,13 @@ class _Sysporter(Command):
     help="Name of the recording host in the trace. [the capture's host name]",
 )
 @click.option(
-    "--node-ip", metavar="IP", default="", envvar="NODE_IP", show_envvar=True, help="Its address in the trace. [none]"
+    "--node-ip",
+    metavar="IP",
+    default="",
+    envvar="NODE_IP",
+    show_envvar=True,
+    callback=_address,
+    help="Its address in the trace. [none]",
 )
 @click.option(
     "-f",
@@ -346,6 +368,8 @@ def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextMa
         raise UsageError(f"-k {given['driver']}: there is only {_DRIVERS[0]}, which needs no driver to be built")
     if given["duration"] is not None and math.isnan(given["duration"]):  # which passes as in any range
         raise UsageError("--duration: not a number of seconds")
+    if "" in given["comms"]:
+        raise UsageError("--comm: no thread has an empty name")
     if command and given["pids"]:
         raise UsageError("a command or --pid: what is traced is one or the other")
     events = None if given["raw"] and not given["drop_mode"] else events_of_use()
@@ -391,9 +415,11 @@ def _record(
     """--raw: the capture as it comes, into one file."""
     if given["read"] or given["inputs"]:
         raise UsageError("--raw records the running system: without -r")
-    for name, option in (("rotate", "-G"), ("expression", "-f"), ("containers", "-c")):
+    for name in _TRACE:
         if _on_command_line(context, name):  # the environment may be a service's for all
-            raise UsageError(f"{option} is for traces, not for --raw")
+            if name == "mode" and given["drop_mode"]:  # it says what makes records
+                continue
+            raise UsageError(f"{_option(context, name, given[name])} is for traces, not for --raw")
     if socket or not write or write.endswith("/") or os.path.isdir(write):
         raise UsageError("--raw records into one file: -w FILE, or -w - for standard output")
     if write == STDIN and sys.stdout.isatty():
@@ -466,8 +492,10 @@ def _on_command_line(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-def _option(context: click.Context, name: str) -> str:
-    return next(parameter.opts[0] for parameter in context.command.params if parameter.name == name)
+def _option(context: click.Context, name: str, value: object = True) -> str:
+    """The option as it is written; of two that say yes and no the one that gives `value`."""
+    parameter = next(parameter for parameter in context.command.params if parameter.name == name)
+    return ((value is False and parameter.secondary_opts) or parameter.opts)[0]
 
 
 def _say(line: str) -> None:

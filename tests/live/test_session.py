@@ -22,6 +22,7 @@ import fastavro
 import pytest
 
 import sftools
+from sftools.errors import UsageError
 from sftools.live import loader, procfs
 from sftools.live.loader import ProbeOptions
 from sftools.live.session import SessionOptions, capture_session
@@ -330,6 +331,15 @@ def test_a_command_that_is_not_there_is_one_line(start: Start, tmp_path: Path) -
     assert porter.communicate()[1] == "sysporter: no-such-command: no such command\n"
     assert porter.returncode == 2
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("/", "is a directory"), ("/etc/passwd", "may not be executed"), ("/nothing", "no such command")],
+)
+def test_a_command_that_cannot_be_run_is_one_line(name: str, why: str) -> None:
+    with pytest.raises(UsageError, match=f"^{name}: {why}$"), capture_session(SessionOptions(command=[name])):
+        pass
 
 
 def test_only_a_process_and_what_it_starts(start: Start, shell: subprocess.Popen[str], tmp_path: Path) -> None:
