@@ -40,7 +40,8 @@ class SessionOptions:
     """probe: what the kernel records. command: traced with its descendants, and nothing else; the capture ends with it.
 
     duration: seconds after which it ends, from when /proc has been read; 0: never. cri_sockets, timeout_ms: of
-    container runtimes, and how long one may take to answer. names: whether they are asked at all.
+    container runtimes, and how long one may take to answer. names: whether they are asked at all. on_stop: called
+    when the capture ends, before its last events are read, by a signal's handler or from another thread.
     """
 
     probe: ProbeOptions = field(default_factory=ProbeOptions)
@@ -49,15 +50,17 @@ class SessionOptions:
     cri_sockets: Sequence[str] = CRI_SOCKETS
     timeout_ms: int = 1000
     names: bool = True
+    on_stop: Callable[[], None] | None = None
 
 
 class Session:
     """A running capture. source: its bytes."""
 
-    def __init__(self, capture: Capture, command: _Command | None) -> None:
+    def __init__(self, capture: Capture, command: _Command | None, on_stop: Callable[[], None] | None) -> None:
         self.source = Source(_Bytes(capture), NAME, b"", None)
         self._capture = capture
         self._command = command
+        self._on_stop = on_stop
         self._signal = 0
 
     @property
@@ -84,6 +87,8 @@ class Session:
         """End: what happened until now is still read. number: of the signal that wants it."""
         self._signal = self._signal or number
         self._capture.stop()
+        if self._on_stop is not None:
+            self._on_stop()
 
 
 @contextmanager
@@ -127,7 +132,7 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
             )
             lookups.append(lookup)
             stack.callback(lookup.close)
-        session = Session(capture, command)
+        session = Session(capture, command, options.on_stop)
         stack.enter_context(_stopped_by_signals(session.stop, command))
         stack.callback(timer.cancel)
         yield session

@@ -331,11 +331,13 @@ def main(context: click.Context, /, **given: Any) -> int:
             raise UsageError("--jobs needs a trace for each input: -w DIR/ without -G and -u")
         if write and write != STDIN and not directory and not rotate:
             newfile.check(write, force, inputs)
-        output = _output(write, socket, directory, rotate, container, force)
+        patience = None if names else _patience(given)
+        output = _output(write, socket, directory, rotate, container, force, patience)
         if names:
             total = port(inputs, output, options, progress)
         else:
-            with _live(given, command) as session:
+            assert patience is not None
+            with _live(given, command, patience) as session:
                 total = port([session.source], output, options, progress)
                 lost, status = session.statistics, session.status or EXIT_OK
     total.seconds = time.perf_counter() - began
@@ -357,7 +359,16 @@ def _process(pid: int) -> int:
     return pid
 
 
-def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextManager[Session]:
+def _patience(given: dict[str, Any]) -> newfile.Patience:
+    """With the reader of a live capture. Raises UsageError."""
+    if given["duration"] is not None and math.isnan(given["duration"]):  # which passes as in any range
+        raise UsageError("--duration: not a number of seconds")
+    return newfile.Patience(given["duration"] or math.inf)
+
+
+def _live(
+    given: dict[str, Any], command: list[str] | None, patience: newfile.Patience
+) -> AbstractContextManager[Session]:
     """The capture of the running system that the options ask for."""
     from sftools.engine.engine_cy import data_events, events_of_use
     from sftools.live.containers import CRI_SOCKETS
@@ -366,8 +377,6 @@ def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextMa
 
     if given["driver"] != _DRIVERS[0]:
         raise UsageError(f"-k {given['driver']}: there is only {_DRIVERS[0]}, which needs no driver to be built")
-    if given["duration"] is not None and math.isnan(given["duration"]):  # which passes as in any range
-        raise UsageError("--duration: not a number of seconds")
     if "" in given["comms"]:
         raise UsageError("--comm: no thread has an empty name")
     if command and given["pids"]:
@@ -405,6 +414,7 @@ def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextMa
             duration=given["duration"] or 0,
             cri_sockets=(given["cri_path"],) if given["cri_path"] else CRI_SOCKETS,
             timeout_ms=given["cri_timeout"],
+            on_stop=patience.end,
         )
     )
 
@@ -424,18 +434,19 @@ def _record(
         raise UsageError("--raw records into one file: -w FILE, or -w - for standard output")
     if write == STDIN and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: redirect it, or name a file with -w")
-    file = None if write == STDIN else newfile.NewFile(write, given["force"], _PRIVATE)
+    patience = _patience(given)
+    file = None if write == STDIN else newfile.NewFile(write, given["force"], _PRIVATE, patience)
     progress = None if given["quiet"] or not sys.stderr.isatty() else Progress("events")
     if file:
         file.open()
     try:
-        with _live(given, command) as session:
+        with _live(given, command, patience) as session:
             room = memoryview(bytearray(_ROOM))
             while n := session.source.readinto(room):
                 if file:
                     file.write(room[:n])
                 else:
-                    newfile.write_all(1, room[:n], "stdout")
+                    newfile.write_all(1, room[:n], "stdout", patience)
                 if progress:
                     progress(session.source.name, session.source.consumed, None, session.events)
             counts, status = session.statistics, session.status or EXIT_OK
@@ -456,7 +467,13 @@ def _fixed(path: str, second: int) -> str:
 
 
 def _output(
-    write: str | None, socket: str | None, directory: str | None, rotate: int | None, container: Any, force: bool
+    write: str | None,
+    socket: str | None,
+    directory: str | None,
+    rotate: int | None,
+    container: Any,
+    force: bool,
+    patience: newfile.Patience | None,
 ) -> outputs.Output:
     """The one output of all inputs; the names are those of the existing collector."""
     file: outputs.Output | None = None
@@ -465,7 +482,7 @@ def _output(
             raise UsageError("-G (INTERVAL) makes several files, which standard output cannot be")
         if sys.stdout.isatty():
             raise UsageError("standard output is a terminal: redirect it, or name a file with -w")
-        file = outputs.StreamOutput(1, container)
+        file = outputs.StreamOutput(1, container, patience)
     elif directory:
         path = os.path.join(directory, "")
         file = outputs.FileOutput(lambda second: f"{path}{second}", container, splits=True, force=force)
@@ -474,11 +491,12 @@ def _output(
             newfile.check(write, force)
         file = outputs.FileOutput(lambda second: f"{write}.{second}", container, splits=True, force=force)
     elif write:
-        file = outputs.FileOutput(partial(_fixed, write), container, force=force)
+        file = outputs.FileOutput(partial(_fixed, write), container, force=force, patience=patience)
     if socket is None:
         assert file is not None
         return file
-    return outputs.Both(file, outputs.SocketOutput(socket)) if file else outputs.SocketOutput(socket)
+    stream = outputs.SocketOutput(socket, patience)
+    return outputs.Both(file, stream) if file else stream
 
 
 def _make_directory(directory: str) -> None:

@@ -9,10 +9,11 @@ from functools import partial
 
 import pytest
 
+from sftools import newfile
 from sftools.avro.container import ContainerWriter
 from sftools.avro.outputs import Both, FileOutput, SocketOutput, StreamOutput
 from sftools.errors import OutputError
-from sftools.newfile import is_temporary
+from sftools.newfile import Patience, is_temporary
 
 container = partial(ContainerWriter, schema='"long"', codec="null", sync=bytes(16))
 
@@ -157,3 +158,21 @@ def test_socket_whose_reader_is_gone(tmp_path):
     with pytest.raises(OutputError, match="the reader has closed the socket"):
         output.datum(b"one")
     output.abandon()
+
+
+def test_socket_whose_reader_does_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(newfile, "_PATIENCE_SECONDS", 0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.bind(str(tmp_path / "socket"))
+        server.listen(1)
+        patience = Patience()
+        output = SocketOutput(str(tmp_path / "socket"), patience)
+        patience.end()
+
+        def send_much():
+            for _ in range(1000):
+                output.datum(bytes(10_000))
+
+        with pytest.raises(OutputError, match="socket: its reader does not read"):
+            send_much()
+        output.abandon()

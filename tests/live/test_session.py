@@ -188,6 +188,28 @@ def test_it_ends_after_its_duration(start: Start, tmp_path: Path) -> None:
     assert (tmp_path / "out.sf").exists()
 
 
+@pytest.mark.parametrize("form", [[], ["--raw"]], ids=["trace", "raw"])
+def test_a_fifo_that_nobody_reads_is_given_up(form: list[str], start: Start, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out")
+    porter = start(*form, "--pid", str(os.getpid()), "--duration", "0.1", "-w", "out")
+    _, said = porter.communicate()
+    assert said == "sysporter: out: nobody opens it for reading, and what there is for it is given up\n"
+    assert porter.returncode == 1
+
+
+def test_a_signal_ends_it_though_its_reader_does_not_read(start: Start) -> None:
+    porter = start("--raw", "-w", "-")  # the lists of a system fill a pipe
+    assert porter.stderr is not None
+    wait_for(lambda: waits(porter, _POLL), porter)
+    porter.send_signal(signal.SIGTERM)
+    assert porter.stderr.read() == (
+        "sysporter: stdout: its reader does not read, and what there is for it is given up\n"
+    )
+    assert porter.wait() == 1
+    assert porter.stdout is not None
+    porter.stdout.close()
+
+
 def records(trace: Path) -> list[Any]:
     """All records of a trace, the header too, as another program reads them."""
     with trace.open("rb") as file:
@@ -195,12 +217,13 @@ def records(trace: Path) -> list[Any]:
 
 
 _EPOLL_WAIT = ("232", "281")
+_POLL = ("7",)
 
 
-def waits(process: subprocess.Popen[str]) -> bool:
+def waits(process: subprocess.Popen[str], calls: tuple[str, ...] = _EPOLL_WAIT) -> bool:
     """Whether it waits for events: it has read /proc then, and handles signals."""
     try:
-        return Path(f"/proc/{process.pid}/syscall").read_text().split()[0] in _EPOLL_WAIT
+        return Path(f"/proc/{process.pid}/syscall").read_text().split()[0] in calls
     except FileNotFoundError:
         pytest.skip("the kernel does not tell what a process waits for")
 
