@@ -101,6 +101,23 @@ class NewFile:
         except OSError as error:
             _refuse(self._path, error)
 
+    def alone(self) -> bool:
+        """Whether nobody else made a file of this name since open(), or is making one now.
+
+        Of two that ask, at least one is told that it is not: whoever is told that it is may keep the name.
+        """
+        if self._temporary is None:
+            return True
+        directory, own = os.path.split(self._temporary)
+        begin = f".{os.path.basename(self._path)}."
+        # In this order: others have their name before they give up the temporary one.
+        try:
+            names = os.listdir(directory or ".")
+        except OSError as error:
+            _refuse(self._path, error)
+        making = any(name.startswith(begin) and name != own and is_temporary(name) for name in names)
+        return not making and not os.path.lexists(self._path)
+
     def _open_with_reader(self) -> bool:
         try:
             self._fd = os.open(self._path, _SPECIAL | os.O_NONBLOCK)

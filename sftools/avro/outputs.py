@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sftools.avro.container import ContainerWriter
-from sftools.errors import OutputError
+from sftools.errors import ExistsError, OutputError
 from sftools.newfile import NewFile, Patience, write_all
 
 
@@ -60,6 +60,7 @@ class FileOutput:
     """A trace in one file, or in files that are named by the capture time at which they begin.
 
     name: given that time in s, the file's path. Two of one output that begin in the same second get `.1`, `.2`, ...
+    later: instead, a file whose name is taken, by another output too, gets that of the next second that is free.
     A device, FIFO or socket of that name is written to as it is; patience: with its reader.
     """
 
@@ -70,6 +71,7 @@ class FileOutput:
         *,
         splits: bool = False,
         force: bool = False,
+        later: bool = False,
         patience: Patience | None = None,
     ) -> None:
         self.splits = splits
@@ -80,6 +82,8 @@ class FileOutput:
         self._container = container
         self._force = force
         self._patience = patience
+        self._later = later
+        self._second = 0
         self._file: NewFile | None = None
         self._writer: ContainerWriter | None = None
         self._written = 0
@@ -89,15 +93,33 @@ class FileOutput:
         return self._written + (self._writer.bytes_written if self._writer else 0)
 
     def begin(self, second: int) -> str:
+        path, self._file = self._begin_later(second) if self._later else self._begin_at(second)
+        self.paths.append(path)
+        self._writer = self._container(self._file.write)
+        return path
+
+    def _begin_at(self, second: int) -> tuple[str, NewFile]:
         path = self._name(second)
         again = self._taken[path] = self._taken.get(path, -1) + 1
         if again:
             path = f"{path}.{again}"
         self._file = NewFile(path, self._force, patience=self._patience)
         self._file.open()
-        self.paths.append(path)
-        self._writer = self._container(self._file.write)
-        return path
+        return path, self._file
+
+    def _begin_later(self, second: int) -> tuple[str, NewFile]:
+        """Names stay in the order of the files."""
+        while True:
+            self._second = second = max(second, self._second + 1)
+            path = self._name(second)
+            self._file = NewFile(path, self._force, patience=self._patience)
+            try:
+                self._file.open()
+                if self._force or self._file.alone():
+                    return path, self._file
+            except ExistsError:
+                pass
+            self._file.abandon()
 
     def block(self, data: bytes, count: int) -> None:
         assert self._writer is not None

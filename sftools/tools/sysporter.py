@@ -477,6 +477,7 @@ def _output(
 ) -> outputs.Output:
     """The one output of all inputs; the names are those of the existing collector."""
     file: outputs.Output | None = None
+    live = patience is not None  # another capture may write to the same directory, or have ended this second
     if write == "-":
         if rotate:
             raise UsageError("-G (INTERVAL) makes several files, which standard output cannot be")
@@ -485,11 +486,11 @@ def _output(
         file = outputs.StreamOutput(1, container, patience)
     elif directory:
         path = os.path.join(directory, "")
-        file = outputs.FileOutput(lambda second: f"{path}{second}", container, splits=True, force=force)
+        file = outputs.FileOutput(lambda second: f"{path}{second}", container, splits=True, force=force, later=live)
     elif write and rotate:
         if not os.path.isdir(os.path.dirname(write) or "."):
             newfile.check(write, force)
-        file = outputs.FileOutput(lambda second: f"{write}.{second}", container, splits=True, force=force)
+        file = outputs.FileOutput(lambda second: f"{write}.{second}", container, splits=True, force=force, later=live)
     elif write:
         file = outputs.FileOutput(partial(_fixed, write), container, force=force, patience=patience)
     if socket is None:

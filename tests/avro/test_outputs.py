@@ -59,6 +59,31 @@ def test_files_of_the_same_second_are_both_kept(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["7", "7.1", "7.2"]
 
 
+def test_live_captures_beside_each_other_take_the_next_free_second(tmp_path):
+    """Complete or not, no file is overwritten, and the names of each capture's files are in their order."""
+    first, second = (
+        FileOutput(lambda second: f"{tmp_path}/{second}", container, splits=True, later=True) for _ in "12"
+    )
+    (tmp_path / "7").touch()
+    assert first.begin(7) == f"{tmp_path}/8"
+    assert second.begin(7) == f"{tmp_path}/9"
+    assert second.next(8) == f"{tmp_path}/10"
+    first.commit()
+    assert first.begin(7) == f"{tmp_path}/11"
+    first.abandon()
+    second.commit()
+    assert sorted(name for name in os.listdir(tmp_path) if not is_temporary(name)) == ["10", "7", "8", "9"]
+
+
+def test_with_force_a_file_of_the_same_second_is_replaced(tmp_path):
+    (tmp_path / "7").touch()
+    output = FileOutput(lambda second: f"{tmp_path}/{second}", container, splits=True, later=True, force=True)
+    assert output.begin(7) == f"{tmp_path}/7"
+    assert output.next(7) == f"{tmp_path}/8"
+    output.commit()
+    assert sorted(os.listdir(tmp_path)) == ["7", "8"]
+
+
 def test_abandoning_keeps_the_parts_that_are_complete(tmp_path):
     output = FileOutput(lambda second: f"{tmp_path}/{second}", container, splits=True)
     output.begin(1)

@@ -181,6 +181,17 @@ def test_files_rotate_without_a_gap_or_a_doubled_record(permitted: None, tmp_pat
     assert sorted(made) == sorted(2 * [f"d{i + 1}" for i in range(int(ran.stdout))])
 
 
+def test_captures_beside_each_other_write_to_one_directory(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "traces").mkdir()
+    porters = [start("-w", "traces/", "--", "true") for _ in range(3)]
+    for porter in porters:
+        assert porter.communicate()[1] == ""
+        assert porter.returncode == 0
+    names = os.listdir(tmp_path / "traces")
+    assert len(names) == 3
+    assert all(name.isdecimal() for name in names)
+
+
 def test_it_ends_after_its_duration(start: Start, tmp_path: Path) -> None:
     porter = start("--pid", str(os.getpid()), "--duration", "0.2", "-w", "out.sf")
     assert porter.communicate()[1] == ""
