@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_DAMAGED = 3
 """Part of the input was damaged; the sound part was done."""
+ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""What ends a command in order; its exit status is then 128 + the number."""
 
 
 class SftoolsError(Exception):

@@ -6,10 +6,13 @@ Until then a file lies beside, under a temporary name (temporary_name). Nothing 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
+import select
 import stat
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, NoReturn
 
 from sftools.errors import ExistsError, OutputError
@@ -17,6 +20,11 @@ from sftools.errors import ExistsError, OutputError
 _TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 # File systems allow names of 255 bytes; the rest of a temporary name is shorter than this.
 _NAME_BYTES = 255 - 32
+
+_SPECIAL = os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
+_PATIENCE_SECONDS = 3.0
+# How often it is looked whether patience is at its end.
+_LOOK_SECONDS = 0.05
 
 # File systems and sandboxes that have no hard links.
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
@@ -34,17 +42,46 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
+class Patience:
+    """How long what is written may wait for its reader: for ever until end(), from then on some seconds at a time.
+
+    duration: seconds after which end() is to be expected; what waits longer without it is given up too.
+    """
+
+    def __init__(self, duration: float = math.inf) -> None:
+        self._duration = duration
+        self._ended = math.inf
+
+    def end(self) -> None:
+        """What is to be written ends now. For signal handlers and other threads too."""
+        self._ended = min(self._ended, time.monotonic())
+
+    def wait(self, ready: Callable[[], bool], name: str, why: str) -> None:
+        """Until ready() is true, which itself waits _LOOK_SECONDS at most. Raises OutputError of `name`."""
+        began = time.monotonic()
+        while not ready():
+            if time.monotonic() > max(began, min(self._ended, began + self._duration)) + _PATIENCE_SECONDS:
+                raise OutputError(f"{name}: {why}, and what there is for it is given up")
+
+    def wait_writable(self, fd: int, name: str) -> None:
+        """Until `fd` takes something without blocking. Raises OutputError."""
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT)
+        self.wait(lambda: bool(poll.poll(_LOOK_SECONDS * 1000)), name, "its reader does not read")
+
+
 class NewFile:
     """A file that appears under its name when it is complete: open(), write() or stream(), commit() or abandon().
 
-    mode: of the file, less the umask. All but abandon() raise OutputError; what is written to the stream raises
-    OSError.
+    mode: of the file, less the umask. patience: with the reader of a FIFO or the like; without it writing waits for
+    ever. All but abandon() raise OutputError; what is written to the stream raises OSError.
     """
 
-    def __init__(self, path: str, force: bool, mode: int = 0o666) -> None:
+    def __init__(self, path: str, force: bool, mode: int = 0o666, patience: Patience | None = None) -> None:
         self._path = path
         self._force = force
         self._mode = mode
+        self._patience = patience
         self._fd = -1
         self._temporary: str | None = None
 
@@ -52,7 +89,10 @@ class NewFile:
         check(self._path, self._force)
         try:
             if _is_special(self._path):
-                self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+                if self._patience is None:
+                    self._fd = os.open(self._path, _SPECIAL)
+                else:
+                    self._patience.wait(self._open_with_reader, self._path, "nobody opens it for reading")
                 return
             if os.path.exists(self._path):  # what a symbolic link points at is replaced, not the link
                 self._path = os.path.realpath(self._path)
@@ -61,8 +101,36 @@ class NewFile:
         except OSError as error:
             _refuse(self._path, error)
 
+    def alone(self) -> bool:
+        """Whether nobody else made a file of this name since open(), or is making one now.
+
+        Of two that ask, at least one is told that it is not: whoever is told that it is may keep the name.
+        """
+        if self._temporary is None:
+            return True
+        directory, own = os.path.split(self._temporary)
+        begin = f".{os.path.basename(self._path)}."
+        # In this order: others have their name before they give up the temporary one.
+        try:
+            names = os.listdir(directory or ".")
+        except OSError as error:
+            _refuse(self._path, error)
+        making = any(name.startswith(begin) and name != own and is_temporary(name) for name in names)
+        return not making and not os.path.lexists(self._path)
+
+    def _open_with_reader(self) -> bool:
+        try:
+            self._fd = os.open(self._path, _SPECIAL | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # a FIFO that nobody reads
+                raise
+            time.sleep(_LOOK_SECONDS)
+            return False
+        os.set_blocking(self._fd, True)
+        return True
+
     def write(self, data: bytes | memoryview) -> None:
-        write_all(self._fd, data, self._path)
+        write_all(self._fd, data, self._path, self._patience)
 
     def stream(self) -> BinaryIO:
         """For writing, instead of write(); it is to be flushed before commit()."""
@@ -133,10 +201,14 @@ def _rename_new(temporary: str, path: str) -> None:
         os.unlink(temporary)
 
 
-def write_all(fd: int, data: bytes | memoryview, name: str) -> None:
+def write_all(fd: int, data: bytes | memoryview, name: str, patience: Patience | None = None) -> None:
     """Write to an open file, `name` in messages. Raises OutputError; BrokenPipeError where a pipe has no reader."""
     rest = memoryview(data)
     try:
+        if patience is not None and not stat.S_ISREG(os.fstat(fd).st_mode):
+            while rest:
+                patience.wait_writable(fd, name)
+                rest = rest[os.write(fd, rest[: select.PIPE_BUF]) :]  # which a pipe then has room for
         while rest:
             rest = rest[os.write(fd, rest) :]
     except BrokenPipeError:

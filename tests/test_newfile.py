@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+import threading
 
 import pytest
 
+from sftools import newfile
 from sftools.errors import OutputError
-from sftools.newfile import NewFile, check, is_temporary, temporary_name
+from sftools.newfile import NewFile, Patience, check, is_temporary, temporary_name, write_all
 
 
 def new(path, force=False):
@@ -152,3 +155,64 @@ def test_what_will_not_do_is_said_before_the_work(tmp_path):
     (tmp_path / "same").hardlink_to(path)
     with pytest.raises(OutputError, match="is also an input"):
         check(str(path), force=True, inputs=[str(tmp_path / "same")])
+
+
+# -- readers that do not read
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """A pipe that takes nothing more, and no seconds of patience."""
+    monkeypatch.setattr(newfile, "_PATIENCE_SECONDS", 0)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    yield writing
+    os.close(reading)
+    os.close(writing)
+
+
+def test_after_the_end_a_reader_that_does_not_read_is_given_up(full):
+    patience = Patience()
+    patience.end()
+    with pytest.raises(OutputError, match="out: its reader does not read, and what there is for it is given up"):
+        write_all(full, b"x", "out", patience)
+
+
+def test_so_is_one_that_does_not_for_as_long_as_everything_is_to_take(full):
+    with pytest.raises(OutputError, match="its reader does not read"):
+        write_all(full, b"x", "out", Patience(duration=0.01))
+
+
+def test_before_the_end_a_reader_is_waited_for(full):
+    patience = Patience()
+    looks = iter([False, False, True])
+    patience.wait(lambda: next(looks), "out", "")
+    assert list(looks) == []
+
+
+def test_a_fifo_that_nobody_opens_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(newfile, "_PATIENCE_SECONDS", 0)
+    os.mkfifo(tmp_path / "fifo")
+    patience = Patience()
+    patience.end()
+    file = NewFile(str(tmp_path / "fifo"), False, patience=patience)
+    with pytest.raises(OutputError, match="nobody opens it for reading"):
+        file.open()
+
+
+def test_what_a_patient_writer_writes_is_all_there(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    data = os.urandom(300_000)
+    got = []
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "fifo").read_bytes()))
+    reader.start()
+    file = NewFile(str(tmp_path / "fifo"), False, patience=Patience())
+    file.open()
+    file.write(data)
+    file.commit()
+    reader.join()
+    assert got == [data]

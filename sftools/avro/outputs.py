@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sftools.avro.container import ContainerWriter
-from sftools.errors import OutputError
-from sftools.newfile import NewFile, write_all
+from sftools.errors import ExistsError, OutputError
+from sftools.newfile import NewFile, Patience, write_all
 
 
 class Output(Protocol):
@@ -60,10 +60,20 @@ class FileOutput:
     """A trace in one file, or in files that are named by the capture time at which they begin.
 
     name: given that time in s, the file's path. Two of one output that begin in the same second get `.1`, `.2`, ...
-    A device, FIFO or socket of that name is written to as it is.
+    later: instead, a file whose name is taken, by another output too, gets that of the next second that is free.
+    A device, FIFO or socket of that name is written to as it is; patience: with its reader.
     """
 
-    def __init__(self, name: Callable[[int], str], container: Container, *, splits: bool = False, force: bool = False):
+    def __init__(
+        self,
+        name: Callable[[int], str],
+        container: Container,
+        *,
+        splits: bool = False,
+        force: bool = False,
+        later: bool = False,
+        patience: Patience | None = None,
+    ) -> None:
         self.splits = splits
         self.wants_datums = False
         self.paths: list[str] = []
@@ -71,6 +81,9 @@ class FileOutput:
         self._name = name
         self._container = container
         self._force = force
+        self._patience = patience
+        self._later = later
+        self._second = 0
         self._file: NewFile | None = None
         self._writer: ContainerWriter | None = None
         self._written = 0
@@ -80,15 +93,33 @@ class FileOutput:
         return self._written + (self._writer.bytes_written if self._writer else 0)
 
     def begin(self, second: int) -> str:
+        path, self._file = self._begin_later(second) if self._later else self._begin_at(second)
+        self.paths.append(path)
+        self._writer = self._container(self._file.write)
+        return path
+
+    def _begin_at(self, second: int) -> tuple[str, NewFile]:
         path = self._name(second)
         again = self._taken[path] = self._taken.get(path, -1) + 1
         if again:
             path = f"{path}.{again}"
-        self._file = NewFile(path, self._force)
+        self._file = NewFile(path, self._force, patience=self._patience)
         self._file.open()
-        self.paths.append(path)
-        self._writer = self._container(self._file.write)
-        return path
+        return path, self._file
+
+    def _begin_later(self, second: int) -> tuple[str, NewFile]:
+        """Names stay in the order of the files."""
+        while True:
+            self._second = second = max(second, self._second + 1)
+            path = self._name(second)
+            self._file = NewFile(path, self._force, patience=self._patience)
+            try:
+                self._file.open()
+                if self._force or self._file.alone():
+                    return path, self._file
+            except ExistsError:
+                pass
+            self._file.abandon()
 
     def block(self, data: bytes, count: int) -> None:
         assert self._writer is not None
@@ -114,13 +145,17 @@ class FileOutput:
 
 
 class StreamOutput:
-    """A trace to an open file descriptor, which stays open. Raises BrokenPipeError where its reader is gone."""
+    """A trace to an open file descriptor, which stays open. Raises BrokenPipeError where its reader is gone.
+
+    patience: with a reader that does not read.
+    """
 
     splits = False
     wants_datums = False
 
-    def __init__(self, fd: int, container: Container) -> None:
+    def __init__(self, fd: int, container: Container, patience: Patience | None = None) -> None:
         self.paths: list[str] = []
+        self._patience = patience
         self._fd = fd
         self._container = container
         self._writer: ContainerWriter | None = None
@@ -130,7 +165,7 @@ class StreamOutput:
         return self._writer.bytes_written if self._writer else 0
 
     def begin(self, second: int) -> str:
-        self._writer = self._container(lambda data: write_all(self._fd, data, "stdout"))
+        self._writer = self._container(lambda data: write_all(self._fd, data, "stdout", self._patience))
         return "-"
 
     def block(self, data: bytes, count: int) -> None:
@@ -153,18 +188,19 @@ class StreamOutput:
 class SocketOutput:
     """A trace to a unix socket of type SOCK_SEQPACKET that somebody listens on: each record one message, bare Avro.
 
-    The socket is connected at once: OutputError where nobody listens.
+    The socket is connected at once: OutputError where nobody listens. patience: with a reader that does not read.
     """
 
     splits = True
     wants_datums = True
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, patience: Patience | None = None) -> None:
         import socket
 
         self.bytes_written = 0
         self.paths: list[str] = []
         self._path = path
+        self._patience = patience
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             # A message is sent whole or not at all; a process's arguments and environment can be 128 KiB and more.
@@ -182,6 +218,8 @@ class SocketOutput:
 
     def datum(self, data: bytes) -> None:
         try:
+            if self._patience is not None:
+                self._patience.wait_writable(self._socket.fileno(), self._path)
             self._socket.send(data)
         except BrokenPipeError:
             raise OutputError(f"{self._path}: the reader has closed the socket") from None

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from sftools.errors import CaptureError
 from sftools.limits import MAX_LIVE_BACKLOG_BYTES
 from sftools.live import procfs
 from sftools.live.loader import Probe, ProbeOptions
@@ -75,8 +76,10 @@ class Capture:
             )  # when the kernel wakes, not before
             self._poll.register(self._wake_read, select.EPOLLIN)
             self.probe.attach()
-        except BaseException:
+        except BaseException as error:
             self.probe.close()
+            if isinstance(error, OSError):
+                raise CaptureError(f"the system cannot be captured: {error.strerror}") from None
             raise
 
     def __enter__(self) -> Capture:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sftools.errors import CaptureError, UsageError
+from sftools.errors import ENDING_SIGNALS, CaptureError, UsageError
 from sftools.limits import MAX_THREADS
 from sftools.live import DEFAULT_BUFFER, DEFAULT_SNAPLEN, MAX_SNAPLEN
 from sftools.scap.event_table import EVENTS
@@ -50,6 +50,9 @@ _LOST_SINCE = struct.Struct("<Q")
 
 # Capabilities by number (capability.h): either both of the first or the last.
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
+
+# __LIBBPF_ERRNO__START of bpf/libbpf.h: its own errors, all of them of what stands in the file.
+_LIBBPF_ERRNO = 4000
 
 _HIERARCHIES = {"memory": 1, "pids": 2}
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -128,7 +131,8 @@ def _hierarchy(cgroups: Iterable[Path]) -> int:
     for path in cgroups:
         parts = path.relative_to(_CGROUP_ROOT).parts if path.is_relative_to(_CGROUP_ROOT) else ()
         name = parts[0] if parts else ""
-        if name not in (*_HIERARCHIES, "unified", "") and not (_CGROUP_ROOT / "cgroup.controllers").exists():
+        other = name not in (*_HIERARCHIES, "unified", "") and not (_CGROUP_ROOT / "cgroup.controllers").exists()
+        if other and path.exists():  # else it is named as missing when it is looked up
             raise UsageError(f"cgroup {path}: of version 1's hierarchies only {' and '.join(_HIERARCHIES)}")
         found.add(_HIERARCHIES.get(name, 0))
     if len(found) > 1:
@@ -224,9 +228,9 @@ class Probe:
         self._last = dict.fromkeys((*_REASONS, "missed"), 0)
         self._object = self._library.bpf_object__open_file(os.fsencode(PROBE), None)
         if not self._object:
-            raise CaptureError(
-                f"{PROBE.name} cannot be read: {os.strerror(ctypes.get_errno())}; run `make probe` again"
-            )
+            code = ctypes.get_errno()
+            why = "is damaged" if code >= _LIBBPF_ERRNO else f"cannot be read: {os.strerror(code)}"
+            raise CaptureError(f"{PROBE.name} {why}; run `make probe` again")
         try:
             self._load()
         except BaseException:
@@ -255,7 +259,7 @@ class Probe:
             self._library.bpf_map__set_max_entries(self._map("begun"), _MAX_BEGUN)
         self._configure()
         # A handler that raises would do so in libbpf's call of _Log._take, where ctypes swallows it: signals wait.
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         try:
             failed = self._library.bpf_object__load(self._object)
         finally:
@@ -377,10 +381,16 @@ def _refusal(code: int, lines: list[str]) -> str:
         return (
             "the kernel refuses eBPF (EPERM): a container needs CAP_BPF, CAP_PERFMON and a seccomp profile with bpf(2)"
         )
+    if any(os.strerror(errno.EMFILE) in line for line in (os.strerror(code), *lines)):
+        return "the programs need more open files than are allowed: raise the limit (ulimit -n)"
     if code == errno.ENOMEM:
         return "the kernel has no memory for the ring buffer: choose a smaller one"
     # The verifier's reason is the line before its last, which counts instructions.
-    reasons = [line for line, after in itertools.pairwise(lines) if after.startswith("processed ")]
+    reasons = [
+        line
+        for line, after in itertools.pairwise(lines)
+        if after.startswith("processed ") and "BEGIN PROG LOAD LOG" not in line
+    ]
     reasons += [line.removeprefix("libbpf: ") for line in lines if "failed" in line]
     why = f" ({reasons[0]})" if reasons else ""
     return f"the kernel {platform.release()} refuses the eBPF programs: {os.strerror(code)}{why}"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, NoReturn
 
-from sftools.errors import UsageError
+from sftools.errors import ENDING_SIGNALS, UsageError
 from sftools.live.capture import Capture
 from sftools.live.containers import CRI_SOCKETS, ContainerLookup
 from sftools.live.loader import ProbeOptions
@@ -40,7 +40,8 @@ class SessionOptions:
     """probe: what the kernel records. command: traced with its descendants, and nothing else; the capture ends with it.
 
     duration: seconds after which it ends, from when /proc has been read; 0: never. cri_sockets, timeout_ms: of
-    container runtimes, and how long one may take to answer. names: whether they are asked at all.
+    container runtimes, and how long one may take to answer. names: whether they are asked at all. on_stop: called
+    when the capture ends, before its last events are read, by a signal's handler or from another thread.
     """
 
     probe: ProbeOptions = field(default_factory=ProbeOptions)
@@ -49,19 +50,28 @@ class SessionOptions:
     cri_sockets: Sequence[str] = CRI_SOCKETS
     timeout_ms: int = 1000
     names: bool = True
+    on_stop: Callable[[], None] | None = None
 
 
 class Session:
-    """A running capture. source: its bytes. status: of the command, as a shell has it, once it has ended."""
+    """A running capture. source: its bytes."""
 
-    def __init__(self, capture: Capture, command: _Command | None) -> None:
+    def __init__(self, capture: Capture, command: _Command | None, on_stop: Callable[[], None] | None) -> None:
         self.source = Source(_Bytes(capture), NAME, b"", None)
         self._capture = capture
         self._command = command
+        self._on_stop = on_stop
+        self._signal = 0
 
     @property
     def status(self) -> int | None:
-        return self._command.status if self._command else None
+        """Of the command, as a shell has it, once it has ended; 128 + N where signal N ended the capture before that.
+
+        None without a command, and where the capture ends after its duration.
+        """
+        if self._command is None:
+            return None
+        return self._command.status if self._command.status is not None or not self._signal else 128 + self._signal
 
     @property
     def statistics(self) -> dict[str, int]:
@@ -73,18 +83,21 @@ class Session:
         """Taken so far."""
         return self._capture.events
 
-    def stop(self) -> None:
-        """End: what happened until now is still read."""
+    def stop(self, number: int = 0) -> None:
+        """End: what happened until now is still read. number: of the signal that wants it."""
+        self._signal = self._signal or number
         self._capture.stop()
+        if self._on_stop is not None:
+            self._on_stop()
 
 
 @contextmanager
 def capture_session(options: SessionOptions) -> Iterator[Session]:
     """Attaches, starts the command, and detaches at the end.
 
-    SIGINT and SIGTERM stop the session; where there is a command they are for that (a terminal sends it SIGINT by
-    itself), and the session goes on until it ends. A second one is left to whoever handled them before. For the main
-    thread. Raises CaptureError.
+    SIGHUP, SIGINT and SIGTERM stop the session, and a second one is left to whoever handled them before. Where there is
+    a command they are for that (a terminal sends it SIGINT by itself): the session goes on until it ends, and a second
+    one stops the session. Of SIGHUP there is no second one. For the main thread. Raises CaptureError.
     """
     with ExitStack() as stack:
         # First, while there is one thread: a process is forked.
@@ -119,7 +132,7 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
             )
             lookups.append(lookup)
             stack.callback(lookup.close)
-        session = Session(capture, command)
+        session = Session(capture, command, options.on_stop)
         stack.enter_context(_stopped_by_signals(session.stop, command))
         stack.callback(timer.cancel)
         yield session
@@ -153,13 +166,13 @@ class _Ticker:
 
 
 class _Command:
-    """A process that waits to become the command until begin(). Raises UsageError where there is no such command."""
+    """A process that waits to become the command until begin(). Raises UsageError where there is none to run."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.status: int | None = None
         program = shutil.which(arguments[0])
         if program is None:
-            raise UsageError(f"{arguments[0]}: no such command")
+            raise UsageError(f"{arguments[0]}: {_why_not(arguments[0])}")
         self._program, self._arguments = program, list(arguments)
         reading, self._go = os.pipe2(os.O_CLOEXEC)
         self.pid = os.fork()
@@ -170,8 +183,9 @@ class _Command:
     def _become(self, reading: int) -> NoReturn:
         try:
             os.close(self._go)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)
+            for number in (*ENDING_SIGNALS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup is for it too
+                    signal.signal(number, signal.SIG_DFL)
             # Without reading, which would be recorded: the capture has begun by then.
             ready = select.poll()
             ready.register(reading, select.POLLIN)
@@ -207,29 +221,43 @@ class _Command:
                 os.waitpid(self.pid, 0)
 
 
+def _why_not(name: str) -> str:
+    """Why shutil.which() does not find a command."""
+    if "/" not in name or not os.path.exists(name):
+        return "no such command"
+    return "is a directory" if os.path.isdir(name) else "may not be executed"
+
+
 @contextmanager
-def _stopped_by_signals(stop: Callable[[], None], command: _Command | None) -> Iterator[None]:
+def _stopped_by_signals(stop: Callable[[int], None], command: _Command | None) -> Iterator[None]:
     before: dict[int, Any] = {}
 
     def again(number: int, frame: FrameType | None) -> None:
         for each, handler in before.items():
             signal.signal(each, handler)
-        stop()
+        hung_up()
+        stop(number)
 
     def end(number: int, frame: FrameType | None) -> None:
         if command is None:
             again(number, frame)
             return
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in before.keys() & {signal.SIGINT, signal.SIGTERM}:
             signal.signal(each, again)
-        if number == signal.SIGTERM and not command.ended():
+        hung_up()
+        if number != signal.SIGINT and not command.ended():
             os.kill(command.pid, number)
+
+    def hung_up() -> None:
+        # When a terminal is closed, the kernel sends one and the shell another.
+        if signal.SIGHUP in before:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def child(number: int, frame: FrameType | None) -> None:
         if command is not None and command.ended():
-            stop()
+            stop(0)
 
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in ENDING_SIGNALS:
         if signal.getsignal(each) is not signal.SIG_IGN:  # as under nohup
             before[each] = signal.signal(each, end)
     if command is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sftools import __version__
-from sftools.errors import UsageError
+from sftools.errors import ENDING_SIGNALS, UsageError
 from sftools.tools.command import Command
 from sftools.tools.options import OptionalBool
 from sftools.tools.terminal import printable
@@ -247,8 +247,9 @@ def main(**given: Any) -> int:
     def end(number: int, frame: object) -> None:
         exporter.stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, end)
     exporter.start()
     status = exporter.run()
     if exporter.hangs:

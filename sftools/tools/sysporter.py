@@ -27,7 +27,7 @@ from sftools.schema.versions import LATEST, VERSIONS, schema_json
 from sftools.source import STDIN
 from sftools.tools.command import COMMAND, Command
 from sftools.tools.options import Size
-from sftools.tools.terminal import Progress, say
+from sftools.tools.terminal import Progress, say, tell
 
 if TYPE_CHECKING:
     from sftools.live.session import Session
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 NAME = "sysporter"
 # The existing collector's drivers; there is only the first, which needs no module and no headers.
 _DRIVERS = ("ebpf-core", "ebpf", "kmod")
+# Options of traces only.
+_TRACE = (
+    "rotate", "exporter", "node_ip", "expression", "containers", "mode", "file_only", "file_read_mode", "proc_flow",
+    "schema", "codec", "jobs", "salvage",
+)  # fmt: skip
 # Options of live capture only.
 _LIVE = (
     "raw", "pids", "comms", "cgroups", "duration", "snaplen", "buffer", "driver", "cri_path", "cri_timeout",
@@ -53,6 +58,17 @@ def _list_fields(context: click.Context, parameter: click.Parameter, value: bool
 
         click.echo(list_fields(), nl=False)
         context.exit()
+
+
+def _address(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if value:
+        from ipaddress import ip_address
+
+        try:
+            ip_address(value)
+        except ValueError:
+            raise UsageError(f"--node-ip (NODE_IP): {value!r} is no IP address") from None
+    return value
 
 
 class _Sysporter(Command):
@@ -89,7 +105,13 @@ class _Sysporter(Command):
     help="Name of the recording host in the trace. [the capture's host name]",
 )
 @click.option(
-    "--node-ip", metavar="IP", default="", envvar="NODE_IP", show_envvar=True, help="Its address in the trace. [none]"
+    "--node-ip",
+    metavar="IP",
+    default="",
+    envvar="NODE_IP",
+    show_envvar=True,
+    callback=_address,
+    help="Its address in the trace. [none]",
 )
 @click.option(
     "-f",
@@ -309,11 +331,13 @@ def main(context: click.Context, /, **given: Any) -> int:
             raise UsageError("--jobs needs a trace for each input: -w DIR/ without -G and -u")
         if write and write != STDIN and not directory and not rotate:
             newfile.check(write, force, inputs)
-        output = _output(write, socket, directory, rotate, container, force)
+        patience = None if names else _patience(given)
+        output = _output(write, socket, directory, rotate, container, force, patience)
         if names:
             total = port(inputs, output, options, progress)
         else:
-            with _live(given, command) as session:
+            assert patience is not None
+            with _live(given, command, patience) as session:
                 total = port([session.source], output, options, progress)
                 lost, status = session.statistics, session.status or EXIT_OK
     total.seconds = time.perf_counter() - began
@@ -335,7 +359,16 @@ def _process(pid: int) -> int:
     return pid
 
 
-def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextManager[Session]:
+def _patience(given: dict[str, Any]) -> newfile.Patience:
+    """With the reader of a live capture. Raises UsageError."""
+    if given["duration"] is not None and math.isnan(given["duration"]):  # which passes as in any range
+        raise UsageError("--duration: not a number of seconds")
+    return newfile.Patience(given["duration"] or math.inf)
+
+
+def _live(
+    given: dict[str, Any], command: list[str] | None, patience: newfile.Patience
+) -> AbstractContextManager[Session]:
     """The capture of the running system that the options ask for."""
     from sftools.engine.engine_cy import data_events, events_of_use
     from sftools.live.containers import CRI_SOCKETS
@@ -344,8 +377,8 @@ def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextMa
 
     if given["driver"] != _DRIVERS[0]:
         raise UsageError(f"-k {given['driver']}: there is only {_DRIVERS[0]}, which needs no driver to be built")
-    if given["duration"] is not None and math.isnan(given["duration"]):  # which passes as in any range
-        raise UsageError("--duration: not a number of seconds")
+    if "" in given["comms"]:
+        raise UsageError("--comm: no thread has an empty name")
     if command and given["pids"]:
         raise UsageError("a command or --pid: what is traced is one or the other")
     events = None if given["raw"] and not given["drop_mode"] else events_of_use()
@@ -381,6 +414,7 @@ def _live(given: dict[str, Any], command: list[str] | None) -> AbstractContextMa
             duration=given["duration"] or 0,
             cri_sockets=(given["cri_path"],) if given["cri_path"] else CRI_SOCKETS,
             timeout_ms=given["cri_timeout"],
+            on_stop=patience.end,
         )
     )
 
@@ -391,25 +425,28 @@ def _record(
     """--raw: the capture as it comes, into one file."""
     if given["read"] or given["inputs"]:
         raise UsageError("--raw records the running system: without -r")
-    for name, option in (("rotate", "-G"), ("expression", "-f"), ("containers", "-c")):
+    for name in _TRACE:
         if _on_command_line(context, name):  # the environment may be a service's for all
-            raise UsageError(f"{option} is for traces, not for --raw")
+            if name == "mode" and given["drop_mode"]:  # it says what makes records
+                continue
+            raise UsageError(f"{_option(context, name, given[name])} is for traces, not for --raw")
     if socket or not write or write.endswith("/") or os.path.isdir(write):
         raise UsageError("--raw records into one file: -w FILE, or -w - for standard output")
     if write == STDIN and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: redirect it, or name a file with -w")
-    file = None if write == STDIN else newfile.NewFile(write, given["force"], _PRIVATE)
+    patience = _patience(given)
+    file = None if write == STDIN else newfile.NewFile(write, given["force"], _PRIVATE, patience)
     progress = None if given["quiet"] or not sys.stderr.isatty() else Progress("events")
     if file:
         file.open()
     try:
-        with _live(given, command) as session:
+        with _live(given, command, patience) as session:
             room = memoryview(bytearray(_ROOM))
             while n := session.source.readinto(room):
                 if file:
                     file.write(room[:n])
                 else:
-                    newfile.write_all(1, room[:n], "stdout")
+                    newfile.write_all(1, room[:n], "stdout", patience)
                 if progress:
                     progress(session.source.name, session.source.consumed, None, session.events)
             counts, status = session.statistics, session.status or EXIT_OK
@@ -430,29 +467,37 @@ def _fixed(path: str, second: int) -> str:
 
 
 def _output(
-    write: str | None, socket: str | None, directory: str | None, rotate: int | None, container: Any, force: bool
+    write: str | None,
+    socket: str | None,
+    directory: str | None,
+    rotate: int | None,
+    container: Any,
+    force: bool,
+    patience: newfile.Patience | None,
 ) -> outputs.Output:
     """The one output of all inputs; the names are those of the existing collector."""
     file: outputs.Output | None = None
+    live = patience is not None  # another capture may write to the same directory, or have ended this second
     if write == "-":
         if rotate:
             raise UsageError("-G (INTERVAL) makes several files, which standard output cannot be")
         if sys.stdout.isatty():
             raise UsageError("standard output is a terminal: redirect it, or name a file with -w")
-        file = outputs.StreamOutput(1, container)
+        file = outputs.StreamOutput(1, container, patience)
     elif directory:
         path = os.path.join(directory, "")
-        file = outputs.FileOutput(lambda second: f"{path}{second}", container, splits=True, force=force)
+        file = outputs.FileOutput(lambda second: f"{path}{second}", container, splits=True, force=force, later=live)
     elif write and rotate:
         if not os.path.isdir(os.path.dirname(write) or "."):
             newfile.check(write, force)
-        file = outputs.FileOutput(lambda second: f"{write}.{second}", container, splits=True, force=force)
+        file = outputs.FileOutput(lambda second: f"{write}.{second}", container, splits=True, force=force, later=live)
     elif write:
-        file = outputs.FileOutput(partial(_fixed, write), container, force=force)
+        file = outputs.FileOutput(partial(_fixed, write), container, force=force, patience=patience)
     if socket is None:
         assert file is not None
         return file
-    return outputs.Both(file, outputs.SocketOutput(socket)) if file else outputs.SocketOutput(socket)
+    stream = outputs.SocketOutput(socket, patience)
+    return outputs.Both(file, stream) if file else stream
 
 
 def _make_directory(directory: str) -> None:
@@ -466,8 +511,10 @@ def _on_command_line(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-def _option(context: click.Context, name: str) -> str:
-    return next(parameter.opts[0] for parameter in context.command.params if parameter.name == name)
+def _option(context: click.Context, name: str, value: object = True) -> str:
+    """The option as it is written; of two that say yes and no the one that gives `value`."""
+    parameter = next(parameter for parameter in context.command.params if parameter.name == name)
+    return ((value is False and parameter.secondary_opts) or parameter.opts)[0]
 
 
 def _say(line: str) -> None:
@@ -483,11 +530,7 @@ def _report_live(counts: dict[str, int], given: dict[str, Any]) -> None:
     if counts["compat"] and not given["quiet"]:
         _say(f"{counts['compat']} system calls of 32-bit programs were not recorded")
     if given["stats"] or given["debug"]:
-        click.echo(
-            _columns((f"live: {name.replace('_', ' ')}", f"{count:,}") for name, count in counts.items()),
-            nl=False,
-            err=True,
-        )
+        tell(_columns((f"live: {name.replace('_', ' ')}", f"{count:,}") for name, count in counts.items()))
 
 
 def _report(stats: Stats, live: dict[str, int], given: dict[str, Any]) -> None:
@@ -503,7 +546,7 @@ def _report(stats: Stats, live: dict[str, int], given: dict[str, Any]) -> None:
     if stats.unknown_types and not given["quiet"]:
         _say(f"{stats.unknown_types} events of types that this version does not know were passed over")
     if given["stats"] or given["debug"]:
-        click.echo(_table(stats, given["debug"]), err=True, nl=False)
+        tell(_table(stats, given["debug"]))
 
 
 def _table(stats: Stats, debug: bool) -> str:

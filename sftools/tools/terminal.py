@@ -13,6 +13,8 @@ from typing import NoReturn
 
 import click
 
+from sftools.errors import ENDING_SIGNALS
+
 # Work that is done sooner shows no bar.
 QUIET_SECONDS = 1.0
 REDRAW_SECONDS = 0.2
@@ -45,7 +47,13 @@ def printable(text: str) -> str:
 
 def say(tool: str, line: str) -> None:
     """A message of a command."""
-    click.echo(f"{tool}: {printable(line)}", err=True)
+    tell(f"{tool}: {printable(line)}\n")
+
+
+def tell(text: str) -> None:
+    """Write to standard error, unless nobody gets it any more: a terminal that was closed takes nothing."""
+    with contextlib.suppress(OSError):
+        click.echo(text, nl=False, err=True)
 
 
 class Progress:
@@ -68,22 +76,24 @@ class Progress:
         if size:
             part = min(consumed / size, 1)
             text = f" [{'#' * int(part * _BAR):<{_BAR}}] {part:4.0%}" + text
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
         line = printable(os.path.basename(name)) + text
-        sys.stderr.write(f"\r{line[1 - columns :]}\033[K")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # the terminal was closed
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+            sys.stderr.write(f"\r{line[1 - columns :]}\033[K")
+            sys.stderr.flush()
 
     def clear(self) -> None:
         """Take the line away."""
         if self._shown:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
             self._shown = False
+            with contextlib.suppress(OSError):
+                sys.stderr.write("\r\033[K")
+                sys.stderr.flush()
 
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM end the work, which leaves nothing that is not complete; the exit status is 128 + N."""
+    """SIGHUP, SIGINT and SIGTERM end the work, which leaves nothing incomplete; the exit status is 128 + N."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         for each in before:
@@ -91,7 +101,7 @@ def ended_by_signals() -> Iterator[None]:
         raise SystemExit(128 + number)
 
     before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             before[number] = signal.signal(number, end)
     try:

@@ -9,10 +9,11 @@ from functools import partial
 
 import pytest
 
+from sftools import newfile
 from sftools.avro.container import ContainerWriter
 from sftools.avro.outputs import Both, FileOutput, SocketOutput, StreamOutput
 from sftools.errors import OutputError
-from sftools.newfile import is_temporary
+from sftools.newfile import Patience, is_temporary
 
 container = partial(ContainerWriter, schema='"long"', codec="null", sync=bytes(16))
 
@@ -56,6 +57,31 @@ def test_files_of_the_same_second_are_both_kept(tmp_path):
     output.next(7)
     output.commit()
     assert sorted(os.listdir(tmp_path)) == ["7", "7.1", "7.2"]
+
+
+def test_live_captures_beside_each_other_take_the_next_free_second(tmp_path):
+    """Complete or not, no file is overwritten, and the names of each capture's files are in their order."""
+    first, second = (
+        FileOutput(lambda second: f"{tmp_path}/{second}", container, splits=True, later=True) for _ in "12"
+    )
+    (tmp_path / "7").touch()
+    assert first.begin(7) == f"{tmp_path}/8"
+    assert second.begin(7) == f"{tmp_path}/9"
+    assert second.next(8) == f"{tmp_path}/10"
+    first.commit()
+    assert first.begin(7) == f"{tmp_path}/11"
+    first.abandon()
+    second.commit()
+    assert sorted(name for name in os.listdir(tmp_path) if not is_temporary(name)) == ["10", "7", "8", "9"]
+
+
+def test_with_force_a_file_of_the_same_second_is_replaced(tmp_path):
+    (tmp_path / "7").touch()
+    output = FileOutput(lambda second: f"{tmp_path}/{second}", container, splits=True, later=True, force=True)
+    assert output.begin(7) == f"{tmp_path}/7"
+    assert output.next(7) == f"{tmp_path}/8"
+    output.commit()
+    assert sorted(os.listdir(tmp_path)) == ["7", "8"]
 
 
 def test_abandoning_keeps_the_parts_that_are_complete(tmp_path):
@@ -157,3 +183,21 @@ def test_socket_whose_reader_is_gone(tmp_path):
     with pytest.raises(OutputError, match="the reader has closed the socket"):
         output.datum(b"one")
     output.abandon()
+
+
+def test_socket_whose_reader_does_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(newfile, "_PATIENCE_SECONDS", 0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.bind(str(tmp_path / "socket"))
+        server.listen(1)
+        patience = Patience()
+        output = SocketOutput(str(tmp_path / "socket"), patience)
+        patience.end()
+
+        def send_much():
+            for _ in range(1000):
+                output.datum(bytes(10_000))
+
+        with pytest.raises(OutputError, match="socket: its reader does not read"):
+            send_much()
+        output.abandon()

@@ -76,6 +76,17 @@ def test_an_event_that_does_not_exist_is_a_usage_error() -> None:
         settings(ProbeOptions(events=frozenset({454})), 0, 0)
 
 
+def test_a_cgroup_that_is_not_there_is_not_taken_for_one_of_version_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is named when it is looked up."""
+    monkeypatch.setattr(loader, "_CGROUP_ROOT", tmp_path)
+    settings(ProbeOptions(cgroups=frozenset({tmp_path / "none"})), 0, 0)
+    (tmp_path / "cpu" / "a").mkdir(parents=True)
+    with pytest.raises(UsageError, match="of version 1's hierarchies only memory and pids"):
+        settings(ProbeOptions(cgroups=frozenset({tmp_path / "cpu" / "a"})), 0, 0)
+
+
 def test_cgroups_of_two_hierarchies_are_a_usage_error() -> None:
     with pytest.raises(UsageError, match="hierarchies"):
         settings(ProbeOptions(cgroups=frozenset({V1 / "memory/a", V1 / "unified/b"})), 0, 0)
@@ -145,7 +156,13 @@ def test_a_refusal_says_what_the_verifier_said() -> None:
     said = loader._refusal(errno.EINVAL, log)
     assert said.endswith(": Invalid argument (R1 type=scalar expected=fp)")
     assert loader._refusal(errno.EINVAL, log[3:]).endswith("(prog 'exec': failed: -22)")
+    begin = ["libbpf: prog 'exec': -- BEGIN PROG LOAD LOG --", "processed 6 insns"]
+    assert loader._refusal(errno.EINVAL, begin + log[3:]).endswith("(prog 'exec': failed: -22)")
     assert loader._refusal(errno.EINVAL, []).endswith(": Invalid argument")
+
+
+def test_too_few_open_files_are_named() -> None:
+    assert "ulimit -n" in loader._refusal(errno.EMFILE, [])
 
 
 def test_too_large_a_ring_is_named() -> None:
@@ -174,9 +191,9 @@ def test_the_programs_load_attach_and_count(permitted: None) -> None:
 
 def test_a_file_that_is_no_program_is_named(permitted: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "sysflow.bpf.o"
-    broken.write_bytes(b"\x7fELF")
+    broken.write_bytes(loader.PROBE.read_bytes()[:100_000])
     monkeypatch.setattr(loader, "PROBE", broken)
-    with pytest.raises(CaptureError, match="make probe"):
+    with pytest.raises(CaptureError, match=r"^sysflow.bpf.o is damaged; run `make probe` again$"):
         Probe(ProbeOptions())
 
 
@@ -191,7 +208,7 @@ def test_a_user_without_the_capabilities_is_told_which(permitted: None) -> None:
     assert "CAP_BPF and CAP_PERFMON" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_programs_load_comes_after_that(
     number: int, permitted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

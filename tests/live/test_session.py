@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import re
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ import fastavro
 import pytest
 
 import sftools
+from sftools.errors import UsageError
 from sftools.live import loader, procfs
 from sftools.live.loader import ProbeOptions
 from sftools.live.session import SessionOptions, capture_session
@@ -122,7 +125,7 @@ def paths(trace: Path) -> list[str]:
     return [record.file.path for record in sftools.open(trace) if record.type in ("FF", "FE") and record.file]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_everything_is_written(
     number: int, start: Start, shell: subprocess.Popen[str], tmp_path: Path
 ) -> None:
@@ -178,11 +181,44 @@ def test_files_rotate_without_a_gap_or_a_doubled_record(permitted: None, tmp_pat
     assert sorted(made) == sorted(2 * [f"d{i + 1}" for i in range(int(ran.stdout))])
 
 
+def test_captures_beside_each_other_write_to_one_directory(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "traces").mkdir()
+    porters = [start("-w", "traces/", "--", "true") for _ in range(3)]
+    for porter in porters:
+        assert porter.communicate()[1] == ""
+        assert porter.returncode == 0
+    names = os.listdir(tmp_path / "traces")
+    assert len(names) == 3
+    assert all(name.isdecimal() for name in names)
+
+
 def test_it_ends_after_its_duration(start: Start, tmp_path: Path) -> None:
     porter = start("--pid", str(os.getpid()), "--duration", "0.2", "-w", "out.sf")
     assert porter.communicate()[1] == ""
     assert porter.returncode == 0
     assert (tmp_path / "out.sf").exists()
+
+
+@pytest.mark.parametrize("form", [[], ["--raw"]], ids=["trace", "raw"])
+def test_a_fifo_that_nobody_reads_is_given_up(form: list[str], start: Start, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out")
+    porter = start(*form, "--pid", str(os.getpid()), "--duration", "0.1", "-w", "out")
+    _, said = porter.communicate()
+    assert said == "sysporter: out: nobody opens it for reading, and what there is for it is given up\n"
+    assert porter.returncode == 1
+
+
+def test_a_signal_ends_it_though_its_reader_does_not_read(start: Start) -> None:
+    porter = start("--raw", "-w", "-")  # the lists of a system fill a pipe
+    assert porter.stderr is not None
+    wait_for(lambda: waits(porter, _POLL), porter)
+    porter.send_signal(signal.SIGTERM)
+    assert porter.stderr.read() == (
+        "sysporter: stdout: its reader does not read, and what there is for it is given up\n"
+    )
+    assert porter.wait() == 1
+    assert porter.stdout is not None
+    porter.stdout.close()
 
 
 def records(trace: Path) -> list[Any]:
@@ -192,12 +228,13 @@ def records(trace: Path) -> list[Any]:
 
 
 _EPOLL_WAIT = ("232", "281")
+_POLL = ("7",)
 
 
-def waits(process: subprocess.Popen[str]) -> bool:
+def waits(process: subprocess.Popen[str], calls: tuple[str, ...] = _EPOLL_WAIT) -> bool:
     """Whether it waits for events: it has read /proc then, and handles signals."""
     try:
-        return Path(f"/proc/{process.pid}/syscall").read_text().split()[0] in _EPOLL_WAIT
+        return Path(f"/proc/{process.pid}/syscall").read_text().split()[0] in calls
     except FileNotFoundError:
         pytest.skip("the kernel does not tell what a process waits for")
 
@@ -262,11 +299,81 @@ def test_the_exit_status_is_the_commands(script: str, status: int, start: Start,
     assert (tmp_path / "out.sf").exists()
 
 
+def test_a_terminal_that_is_closed_costs_nothing(start: Start, tmp_path: Path) -> None:
+    """Its messages go nowhere then; and the kernel sends SIGHUP, and the shell."""
+    main, terminal = os.openpty()
+    with subprocess.Popen(
+        [*PORTER, "--pid", str(os.getpid()), "--stats", "-w", "out.sf"], cwd=tmp_path, stdin=terminal, stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: end_with_the_tests() or fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # type: ignore[func-returns-value]
+    ) as porter:  # fmt: skip
+        os.close(terminal)
+        wait_for(lambda: waits(porter), porter)
+        os.close(main)
+        porter.send_signal(signal.SIGHUP)
+    assert porter.returncode == 0
+    assert records(tmp_path / "out.sf")[0]["version"] == 5
+
+
+def test_under_nohup_a_closed_terminal_is_no_end(start: Start, tmp_path: Path) -> None:
+    """Neither of the capture nor of the command."""
+    porter = start(
+        "sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *PORTER, "-w", "out.sf", "--", "sh", "-c", "echo; read x"
+    )
+    assert porter.stdout is not None
+    assert porter.stdin is not None
+    assert porter.stdout.readline() == "\n"
+    os.killpg(porter.pid, signal.SIGHUP)
+    porter.stdin.write("\n")
+    porter.stdin.flush()
+    assert porter.communicate() == ("", "")
+    assert porter.returncode == 0
+
+
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_leaves_the_command_running(first: int, second: int, start: Start, tmp_path: Path) -> None:
+    """It ignores them all."""
+    script = "trap '' HUP INT TERM; echo; read x; echo x > ended"
+    porter = start("-w", "out.sf", "--", "sh", "-c", script)
+    assert porter.stdout is not None
+    assert porter.stdin is not None
+    assert porter.stdout.readline() == "\n"
+    porter.send_signal(first)
+    wait_for(lambda: not pending(porter, first), porter)
+    if first == signal.SIGHUP:
+        porter.send_signal(first)
+        wait_for(lambda: not pending(porter, first), porter)
+    porter.send_signal(second)
+    assert porter.wait() == 128 + second
+    assert (tmp_path / "out.sf").exists()
+    assert not (tmp_path / "ended").exists()
+    porter.stdin.write("\n")
+    assert porter.communicate() == ("", "")
+    assert (tmp_path / "ended").exists()
+
+
+def pending(process: subprocess.Popen[str], number: int) -> bool:
+    """Whether a process has not taken a signal yet; one that it ignores is never there."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    masks = [int(mask, 16) for mask in re.findall(r"^(?:Sig|Shd)Pnd:\s+(\w+)", status, re.MULTILINE)]
+    return any(mask >> number - 1 & 1 for mask in masks)
+
+
 def test_a_command_that_is_not_there_is_one_line(start: Start, tmp_path: Path) -> None:
     porter = start("-w", "out.sf", "--", "no-such-command")
     assert porter.communicate()[1] == "sysporter: no-such-command: no such command\n"
     assert porter.returncode == 2
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("/", "is a directory"), ("/etc/passwd", "may not be executed"), ("/nothing", "no such command")],
+)
+def test_a_command_that_cannot_be_run_is_one_line(name: str, why: str) -> None:
+    with pytest.raises(UsageError, match=f"^{name}: {why}$"), capture_session(SessionOptions(command=[name])):
+        pass
 
 
 def test_only_a_process_and_what_it_starts(start: Start, shell: subprocess.Popen[str], tmp_path: Path) -> None:

@@ -389,6 +389,18 @@ def test_a_threads_id_is_no_processs(refused):
         (["--raw", "-r", "x.scap", "-w", "y"], "--raw records the running system"),
         (["--raw", "-w", "y", "-G", "5"], "-G is for traces"),
         (["--raw", "-w", "y", "-f", "evt.type = open"], "-f is for traces"),
+        (["--raw", "-w", "y", "-c"], "-c is for traces"),
+        (["--raw", "-w", "y", "--exporter", "x"], "-e is for traces"),
+        (["--raw", "-w", "y", "--node-ip", "::1"], "--node-ip is for traces"),
+        (["--raw", "-w", "y", "-m", "flow"], "-m is for traces"),
+        (["--raw", "-w", "y", "--no-file-only"], "--no-file-only is for traces"),
+        (["--raw", "-w", "y", "--file-read-mode", "0"], "--file-read-mode is for traces"),
+        (["--raw", "-w", "y", "--proc-flow"], "--proc-flow is for traces"),
+        (["--raw", "-w", "y", "--schema", "5"], "--schema is for traces"),
+        (["--raw", "-w", "y", "--codec", "null"], "--codec is for traces"),
+        (["--raw", "-w", "y", "--jobs", "2"], "--jobs is for traces"),
+        (["--raw", "-w", "y", "--strict"], "--strict is for traces"),
+        (["-w", "y", "--comm", ""], "--comm: no thread has an empty name"),
         (["-w", "x.sf", "--buffer", "many"], "is no size"),
         (["-w", "x.sf", "--duration", "inf"], "inf is not in the range"),
         (["-w", "x.sf", "--duration", "nan"], "--duration: not a number"),
@@ -398,6 +410,22 @@ def test_a_threads_id_is_no_processs(refused):
 def test_live_options_that_do_not_go_together(refused, arguments, why):
     assert why in run(*arguments, status=2)
     assert not refused
+
+
+def test_of_a_services_variables_raw_takes_what_is_for_it(refused):
+    variables = {"EXPORTER_ID": "x", "NODE_IP": "::1", "INTERVAL": "30", "FILTER": "evt.type = open", "FILE_ONLY": "0"}
+    assert run("--raw", "-w", "y", status=1, **variables) == "sysporter: this host cannot be captured\n"
+
+
+def test_with_drop_mode_the_mode_tells_what_a_raw_capture_leaves_out(refused):
+    run("--raw", "--drop-mode", "-m", "consume", "-w", "y", status=1)
+    assert tables.PPME_SYSCALL_READ_X not in refused[0].probe.events
+
+
+@pytest.mark.parametrize("variables", [{"NODE_IP": "node-7"}, {"NODE_IP": "10.0.0"}])
+def test_a_node_ip_is_an_address(variables):
+    said = run("-r", "x.scap", "-w", "x.sf", status=2, **variables)
+    assert said == f"sysporter: --node-ip (NODE_IP): {variables['NODE_IP']!r} is no IP address\n"
 
 
 def test_without_output():
@@ -606,10 +634,13 @@ def test_full_device():
     assert said == "sysporter: /dev/full: cannot be written: No space left on device\n"
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("signal_", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_ended_while_it_writes(signal_):
     os.mkdir("out")
-    process = subprocess.Popen([*COMMAND, "-r", "-", "-w", "out/x.sf"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*COMMAND, "-r", "-", "-w", "out/x.sf"], stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.stdin
     assert process.stderr
     process.stdin.write(CAPTURE)

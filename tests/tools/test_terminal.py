@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,34 @@ def test_nothing_is_shown_at_first(shown: Callable[[], str], monkeypatch: pytest
     assert shown() == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_work(number: int) -> None:
+def test_a_terminal_that_was_closed_takes_nothing(shown: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work goes on to its end without it."""
+    bar = Progress("records")
+    bar("x", 1, 2, 1)
+
+    class Closed:
+        def write(self, text: str) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        def fileno(self) -> int:
+            return 2
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    monkeypatch.setattr(terminal.click, "echo", lambda text, **_: sys.stderr.write(text))
+    bar("x", 1, 2, 1)
+    bar.clear()
+    say("sysprint", "done")
+
+
+@pytest.fixture
+def not_under_nohup() -> Iterator[None]:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_work(number: int, not_under_nohup: None) -> None:
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as ended, ended_by_signals():
         signal.raise_signal(number)
