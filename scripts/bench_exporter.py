@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--server", choices=s3_server.SERVERS, default="rclone")
     parser.add_argument("--small", type=int, default=10_000, metavar="N")
     parser.add_argument("--large", type=int, default=8, metavar="N", help="of 128 MiB")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="Ceph's memory store has room for one")
     parser.add_argument("--way", type=float, default=20, metavar="MS")
     given = parser.parse_args()
     start = functools.partial(s3_server.rclone, alone=True) if given.server == "rclone" else s3_server.ceph
