@@ -40,7 +40,7 @@ from tests.live import tracing, workloads  # noqa: E402
 RECORDED = ROOT / "tests" / "fixtures" / "recorded"
 HOST = "demo"
 HOME = Path("/srv/demo")
-WORK = HOME / "work"
+WORK = HOME / "files"
 SCRIPT, LOG = HOME / "workloads.py", HOME / "log.json"
 # Debian's, whose path is that of many machines.
 PYTHON = "/usr/bin/python3"
@@ -58,7 +58,7 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 # In a capture: what looks like a path, and what every machine has or the neutral host.
 PATHS = re.compile(rb"(?<![\w./])/\w[\w./-]{4,}")
 EXPECTED_PATHS = re.compile(
-    rb"/srv/demo/(work|log\.json|workloads\.py)|(/usr)?/(bin|lib)\b|/etc/ld\.so\.cache$|/root$|/home/demo$|/proc/self/"
+    rb"/srv/demo/(files|log\.json|workloads\.py)|(/usr)?/(bin|lib)\b|/etc/ld\.so\.cache$|/root$|/home/demo$|/proc/self/"
     rb"|/dev/(null|fd/\d+)$"
 )
 
