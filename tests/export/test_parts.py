@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -24,6 +25,13 @@ def in_background(work: object) -> threading.Thread:
     return thread
 
 
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
 def test_as_many_small_ones_as_fit(parts: Parts) -> None:
     with ExitStack() as held:
         for _ in range(20):
@@ -39,11 +47,9 @@ def test_a_large_one_is_not_overtaken(parts: Parts) -> None:
     parts.take(150)
     order: list[str] = []
     large = in_background(lambda: (parts.take(100), order.append("large"), parts.give(100)))
-    while not parts._waiting:
-        pass
+    until(lambda: len(parts._waiting) == 1)
     small = in_background(lambda: (parts.take(10), order.append("small")))
-    while len(parts._waiting) < 2:
-        pass
+    until(lambda: len(parts._waiting) == 2)
     parts.give(150)
     for each in (large, small):
         each.join(10)
