@@ -30,11 +30,15 @@ class Parts:
         """Files of several parts: one is hashed while another is sent. More would only be unfinished for longer."""
         self._changed = threading.Condition()
         self._waiting: deque[object] = deque()
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="ship-part")
+        self._count = count
+        self._threads: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
-        """Wait for what is begun, and end the threads."""
-        self._threads.shutdown()
+        """Wait for what is begun, and end the threads; there are new ones where there is more to do."""
+        with self._changed:
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown()
 
     def take(self, size: int) -> None:
         """Wait for room, in the order of asking, so that many small ones do not keep a large one waiting.
@@ -57,7 +61,10 @@ class Parts:
 
     def do(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Call it in one of the threads."""
-        return self._threads.submit(work, *arguments)
+        with self._changed:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._count, thread_name_prefix="ship-part")
+            return self._threads.submit(work, *arguments)
 
     @contextlib.contextmanager
     def place(self, size: int) -> Iterator[Place]:

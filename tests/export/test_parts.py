@@ -88,3 +88,10 @@ def test_work_that_fails_gives_its_room_back(parts: Parts) -> None:
     with parts.place(200) as place:
         assert isinstance(place.give_away(fails).exception(10), OSError)
     parts.take(200)
+
+
+def test_there_are_threads_again_after_the_end(parts: Parts) -> None:
+    """A lane that ends by a mistake of ours is run again."""
+    assert parts.do(int).result(10) == 0
+    parts.close()
+    assert parts.do(int).result(10) == 0
