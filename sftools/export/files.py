@@ -13,15 +13,16 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from enum import Enum
 from typing import Any, NamedTuple
 
 from sftools.errors import SftoolsError
+from sftools.store.objects import PIECE_BYTES, Part, pieces
 
 STATE_NAME = ".sf-exporter"
 """The directory in a watched one that has its lock and journal."""
 
-_PIECE = 1 << 20
 _COMPRESSION_LEVEL = {"gzip": 6, "zstd": 3}
 SUFFIXES = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
@@ -141,29 +142,29 @@ def remove(root: int, relative: str, fd: int, expected: Identity) -> Removal:
 
 
 def digest_of_first(fd: int, size: int) -> str:
-    """SHA-256 in hex of a file's first `size` bytes. Raises OSError, Changed where it has fewer."""
+    """SHA-256 in hex of a file's first `size` bytes. Raises SftoolsError; Changed where it has fewer."""
     digest = hashlib.sha256()
-    for piece in _pieces(fd, size, _PIECE):
+    for piece in _first(fd, size):
         digest.update(piece)
     return digest.hexdigest()
 
 
-def _pieces(fd: int, size: int, piece_size: int) -> Iterator[bytes]:
-    """The first `size` bytes, all pieces but the last of just piece_size.
-
-    A generator that waits keeps what its variables name: here, and in what passes pieces on, none names a piece.
-    """
-    for at in range(0, size, piece_size):
-        yield _piece(fd, min(piece_size, size - at), at)
+def _first(fd: int, size: int) -> Iterator[bytes]:
+    return pieces(functools.partial(_read, fd, 0), size)
 
 
-def _piece(fd: int, size: int, at: int) -> bytes:
-    piece = os.pread(fd, size, at)
-    while len(piece) < size:
-        more = os.pread(fd, size - len(piece), at + len(piece))
-        if not more:
-            raise Changed("became shorter while it was read")
-        piece += more
+def _read(fd: int, begin: int, at: int, size: int) -> bytes:
+    """Bytes of a file, `at` after `begin`. Raises SftoolsError; Changed where there are fewer."""
+    at += begin
+    try:
+        piece = os.pread(fd, size, at)
+        while len(piece) < size:
+            more = os.pread(fd, size - len(piece), at + len(piece))
+            if not more:
+                raise Changed("became shorter while it was read")
+            piece += more
+    except OSError as error:  # not of the connection on which the bytes are sent
+        raise SftoolsError(f"cannot be read: {error.strerror}") from None
     return piece
 
 
@@ -177,8 +178,8 @@ def _cut(buffer: bytearray, size: int) -> bytes:
 class Content:
     """What is sent for a file's first `size` bytes: parts of `part_size`, as they are or compressed.
 
-    Reads everything once. data: all of it, where it is one part; else parts() reads again. beside: makes a call in
-    another thread (Parts.do). Raises OSError, Changed.
+    Reads everything once, for the digests. beside: makes a call in another thread (Parts.do).
+    Raises SftoolsError; Changed where there are fewer bytes.
     """
 
     def __init__(
@@ -187,45 +188,70 @@ class Content:
         size: int,
         part_size: int,
         compression: str,
-        beside: Callable[[Callable[[bytes], bytes], bytes], Future[bytes]],
+        beside: Callable[[Callable[[Part], bytes], Part], Future[bytes]],
     ) -> None:
         self._fd = fd
         self.plain_size = size
         self.part_size = part_size
         self.compression = compression
-        self.md5s: list[bytes] = []
         self.size = 0
+        self._parts: list[Part] = []
+        self._beside = beside
         plain = hashlib.sha256()
-        stored = plain if compression == "none" else hashlib.sha256()
-        self.data = b""
-        for part in self._parts(None if stored is plain else plain):
-            md5 = beside(_md5, part) if len(part) > _PIECE else None
-            stored.update(part)
-            self.md5s.append(md5.result() if md5 else _md5(part))
-            self.size += len(part)
-            self.data = part if len(self.md5s) == 1 and (compression != "none" or len(part) == size) else b""
-            del part  # it would stay until the next has been read
-        if not self.md5s:
-            self.md5s.append(_md5(b""))
-        self.sha256: str = stored.hexdigest()
+        self._stored = plain if compression == "none" else hashlib.sha256()
+        for part in map(self._digested, self._read_parts(None if self._stored is plain else plain)):
+            self._parts.append(part)
+            self.size += part.size
+            if compression != "none" and part.number > 1:  # they are made again: not all have room in memory
+                self._parts[-2:] = [replace(each, read=_gone) for each in self._parts[-2:]]
+            del part  # it would stay until the next has been made
+        self.sha256: str = self._stored.hexdigest()
         self.plain_sha256: str = plain.hexdigest()
+        self.md5s = [part.md5 for part in self._parts]
 
-    def parts(self) -> Iterator[bytes]:
-        """The parts again; there are others where the file has changed."""
-        return self._parts(None)
+    def parts(self) -> Iterator[Part]:
+        """The parts, whose bytes are read or made again. Raises Changed where they cannot be what they were."""
+        if self.compression == "none" or len(self._parts) == 1:
+            return iter(self._parts)
+        return map(self._again, self._read_parts(None))
 
-    def _parts(self, plain: Any) -> Iterator[bytes]:
-        """plain: takes the bytes as they are in the file, where they are compressed."""
+    def _digested(self, part: Part) -> Part:
+        md5 = self._beside(_md5, part) if part.size > PIECE_BYTES else None
+        whole = self.compression == "none" and part.size == self.plain_size
+        sha256 = self._stored if whole else hashlib.sha256()
+        for piece in part.pieces():
+            sha256.update(piece)
+            if not whole:
+                self._stored.update(piece)
+        return replace(part, md5=md5.result() if md5 else _md5(part), sha256=sha256.hexdigest())
+
+    def _again(self, part: Part) -> Part:
+        if part.number > len(self._parts) or part.size != self._parts[part.number - 1].size:
+            raise Changed("changed while it was read")
+        return replace(self._parts[part.number - 1], read=part.read)
+
+    def _read_parts(self, plain: Any) -> Iterator[Part]:
+        """Parts without digests. plain: takes the bytes as they are in the file, where they are compressed.
+
+        A generator that waits keeps what its variables name: here, and in what passes bytes on, none names any.
+        """
+        size, part_size, number = self.plain_size, self.part_size, 0
         if self.compression == "none":
-            yield from _pieces(self._fd, self.plain_size, self.part_size)
+            if size <= min(part_size, PIECE_BYTES):  # no need to read it twice
+                yield Part.of(_read(self._fd, 0, 0, size))
+                return
+            for at in range(0, size, part_size):
+                number += 1
+                yield Part(number, at, min(part_size, size - at), functools.partial(_read, self._fd, at))
             return
-        part_size, buffer = self.part_size, bytearray()
+        buffer = bytearray()
         for piece in self._compressed(plain):
             buffer += piece
             while len(buffer) >= part_size:
-                yield _cut(buffer, part_size)
+                number += 1
+                yield Part.of(_cut(buffer, part_size), number, (number - 1) * part_size)
         if buffer:
-            yield _cut(buffer, part_size)
+            yield Part.of(_cut(buffer, part_size), number + 1, number * part_size)
 
     def _compressed(self, plain: Any) -> Iterator[bytes]:
         compressor: Any
@@ -235,12 +261,19 @@ class Content:
             import zstandard
 
             compressor = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL["zstd"]).compressobj(size=self.plain_size)
-        for piece in _pieces(self._fd, self.plain_size, _PIECE):
+        for piece in _first(self._fd, self.plain_size):
             if plain is not None:
                 plain.update(piece)
             yield compressor.compress(piece)
         yield compressor.flush()
 
 
-def _md5(data: bytes) -> bytes:
-    return hashlib.md5(data, usedforsecurity=False).digest()
+def _gone(at: int, size: int) -> bytes:
+    raise ValueError("these bytes have to be made again")
+
+
+def _md5(part: Part) -> bytes:
+    digest = hashlib.md5(usedforsecurity=False)
+    for piece in part.pieces():
+        digest.update(piece)
+    return digest.digest()

@@ -38,6 +38,7 @@ from sftools.store.objects import (
     NoConditions,
     NoUpload,
     ObjectInfo,
+    Part,
     Store,
     StoreError,
     Taken,
@@ -332,12 +333,12 @@ class _One:
             self._write_parts(key, condition)
             return
         self.shipper.rate.take(content.size)
-        md5, meta = content.md5s[0], self._meta()
-        store.put(key, content.data, md5, meta, condition)
+        part, meta = next(content.parts()), self._meta()
+        store.put(key, part, meta, condition)
         if store.conditions is None and condition is not None and not condition.etag and content.size <= _PROBE_BYTES:
             # Does it honour conditions? The same object again does no harm where it does not.
             try:
-                store.put(key, content.data, md5, meta, Condition())
+                store.put(key, part, meta, Condition())
                 store.conditions = False
             except Taken:
                 store.conditions = True
@@ -386,28 +387,26 @@ class _One:
         shipper, content, room = self.shipper, self.content, self.room
         etags = [md5.hex() for md5 in content.md5s]
         sending: dict[int, Future[str]] = {}
-        number = 0
+        last = 0
         parts = content.parts()
         try:
             while True:
                 room.take()
                 for sent in [each for each, future in sending.items() if future.done()]:
                     etags[sent - 1] = sending.pop(sent).result()
-                part = next(parts, b"")
-                if not part:
+                part = next(parts, None)
+                if part is None:
                     break
-                number += 1
-                if number > len(etags):
-                    raise Changed("became longer while it was read")
-                if number in there:
+                last = part.number
+                if last in there:
                     del part
                     continue
                 if shipper.stop.is_set():
                     raise Stopped("stopped")
-                shipper.rate.take(len(part))
-                sending[number] = room.give_away(self._send_part, key, upload, number, part)
+                shipper.rate.take(part.size)
+                sending[last] = room.give_away(self._send_part, key, upload, part)
                 del part  # the sender frees it
-            if number != len(etags):
+            if last != len(etags):
                 raise Changed("became shorter while it was read")
         finally:
             room.leave()
@@ -416,11 +415,9 @@ class _One:
             etags[sent - 1] = future.result()
         return etags
 
-    def _send_part(self, key: str, upload: str, number: int, part: bytes) -> str:
-        content = self.content
-        offset = (number - 1) * content.part_size
+    def _send_part(self, key: str, upload: str, part: Part) -> str:
         try:
-            etag = self.store.put_part(key, upload, number, part, content.md5s[number - 1], offset)
+            etag = self.store.put_part(key, upload, part)
         except NoConditions as error:  # 501, but there was none
             raise StoreError(str(error)) from None
         self.shipper.at("part sent")

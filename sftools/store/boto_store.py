@@ -22,6 +22,7 @@ from sftools.store.objects import (
     NoConditions,
     NoUpload,
     ObjectInfo,
+    Part,
     StoreError,
     Taken,
     Unavailable,
@@ -299,41 +300,46 @@ class BotoStore:
             raise Unavailable(f"{self.place}: reading back breaks off")
         return digest.hexdigest()
 
-    def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
-        headers = object_headers(self.options, meta) | {"Content-MD5": _text(md5)}
+    def put(self, key: str, part: Part, meta: Mapping[str, str], condition: Condition | None) -> None:
+        headers = object_headers(self.options, meta) | {"Content-MD5": _text(part.md5)}
         if condition is not None:
             headers |= dict([condition.header(self.quoted)])
-        if self._direct("PUT", key, headers, data) is not None:
+        if self._direct("PUT", key, headers, part) is not None:
             return
-        more = self._condition(condition)
         self._call(
-            "write (s3:PutObject)", "put_object", Key=key, Body=data, ContentMD5=_text(md5), **self._new(meta), **more
+            "write (s3:PutObject)",
+            "put_object",
+            Key=key,
+            Body=part.all(),
+            ContentMD5=_text(part.md5),
+            **self._new(meta),
+            **self._condition(condition),
         )
 
     def begin(self, key: str, meta: Mapping[str, str]) -> str:
         answer = self._call("write (s3:PutObject)", "create_multipart_upload", Key=key, **self._new(meta))
         return self._said(answer, "UploadId")
 
-    def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
-        query = {"partNumber": str(number), "uploadId": upload}
+    def put_part(self, key: str, upload: str, part: Part) -> str:
+        query = {"partNumber": str(part.number), "uploadId": upload}
         # A server takes long for a Content-MD5 and no part's size is enough: once its ETags are known to be MD5s, they
         # tell the same.
         known = self._etags_are_md5
-        headers = self._direct("PUT", key, {} if known else {"Content-MD5": _text(md5)}, data, query)
+        headers = self._direct("PUT", key, {} if known else {"Content-MD5": _text(part.md5)}, part, query)
         if headers is not None:
             etag = self._said(headers, "etag")
-            self._etags_are_md5 = etag == md5.hex()
-            if known and etag != md5.hex():  # or they are MD5s no longer: the next part has its Content-MD5 again
-                raise Unavailable(f"{self.place}: part {number} of {key} was damaged on its way")
+            self._etags_are_md5 = etag == part.md5.hex()
+            if known and etag != part.md5.hex():  # or they are MD5s no longer: the next part has its Content-MD5 again
+                raise Unavailable(f"{self.place}: part {part.number} of {key} was damaged on its way")
             return etag
         answer = self._call(
             "write a part (s3:PutObject)",
             "upload_part",
             Key=key,
             UploadId=upload,
-            PartNumber=number,
-            Body=data,
-            ContentMD5=_text(md5),
+            PartNumber=part.number,
+            Body=part.all(),
+            ContentMD5=_text(part.md5),
         )
         return self._said(answer, "ETag")
 
@@ -399,7 +405,7 @@ class BotoStore:
         method: str,
         key: str,
         headers: Mapping[str, str],
-        data: bytes = b"",
+        part: Part | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Mapping[str, str] | None:
         """The headers of the answer to a request without botocore; None where it does not succeed, or the way to the
@@ -417,7 +423,7 @@ class BotoStore:
         if not all(value.isascii() and value.isprintable() for value in values):
             return None
         try:
-            answer = direct.send(keys, method, f"{self._path}/{key}", headers, query, data)
+            answer = direct.send(keys, method, f"{self._path}/{key}", headers, query, part)
         except Unavailable as error:
             raise Unavailable(f"{self.place}: {one_line(str(error))}") from None
         if method == "HEAD" and answer.status == 404:

@@ -21,14 +21,13 @@ from typing import NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from sftools.store.objects import Unavailable
+from sftools.store.objects import Part, Unavailable
 
 # A server that sends headers without an end would fill the memory.
 MAX_HEAD_BYTES = 64 << 10
 # What follows them is not of interest; a longer body costs the connection instead of the time to read it.
 MAX_BODY_BYTES = 64 << 10
-# Each piece has the whole time, so that a slow line does not end a long part.
-_PIECE = 256 << 10
+_OF_NOTHING = hashlib.sha256(b"").hexdigest()
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: |\r\n)")
 
 
@@ -81,14 +80,16 @@ class DirectRequests:
         path: str,
         headers: Mapping[str, str],
         query: Mapping[str, str] | None = None,
-        data: bytes = b"",
+        body: Part | None = None,
     ) -> Answer:
-        """path: not quoted yet, from `/`. headers: printable ASCII. Raises Unavailable where no answer comes."""
-        head = self._head(keys, method, path, headers, query or {}, data)
+        """path: not quoted yet, from `/`. headers: printable ASCII. Raises Unavailable where no answer comes, and what
+        reading the body raises.
+        """
+        head = self._head(keys, method, path, headers, query or {}, body)
         while True:
             connection, used = self._connection()
             try:
-                answer, keep = self._exchange(connection, head, data, method == "HEAD")
+                answer, keep = self._exchange(connection, head, body, method == "HEAD")
             except _Closed as error:
                 connection.close()
                 # A server may close what is idle just when it is used again. Writes are repeated as well: they are
@@ -116,13 +117,19 @@ class DirectRequests:
     # -- the signature
 
     def _head(
-        self, keys: Keys, method: str, path: str, headers: Mapping[str, str], query: Mapping[str, str], data: bytes
+        self,
+        keys: Keys,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        query: Mapping[str, str],
+        body: Part | None,
     ) -> bytes:
         """The request's first line and headers."""
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         day = now[:8]
         # Without TLS, the signature is all that protects the data on its way.
-        payload = "UNSIGNED-PAYLOAD" if self._tls and data else hashlib.sha256(data).hexdigest()
+        payload = _OF_NOTHING if body is None else "UNSIGNED-PAYLOAD" if self._tls else body.sha256
         sent = {name.lower(): value for name, value in headers.items()}
         sent |= {"host": self._host_header, "x-amz-content-sha256": payload, "x-amz-date": now}
         if keys.token:
@@ -138,8 +145,8 @@ class DirectRequests:
         signature = hmac.digest(self._signing_key(keys.secret_key, day), to_sign.encode(), "sha256").hex()
         request = f"{method} {target}{'?' if words else ''}{words} HTTP/1.1\r\n"
         request += "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-        if method == "PUT":
-            request += f"content-length: {len(data)}\r\n"
+        if body is not None:
+            request += f"content-length: {body.size}\r\n"
         return (
             f"{request}authorization: AWS4-HMAC-SHA256 Credential={keys.access_key}/{scope}, "
             f"SignedHeaders={listed}, Signature={signature}\r\n\r\n"
@@ -184,17 +191,17 @@ class DirectRequests:
             raise Unavailable(f"cannot be reached: {_words(error)}") from None
         return connection, False
 
-    def _exchange(self, connection: socket.socket, head: bytes, data: bytes, no_body: bool) -> tuple[Answer, bool]:
+    def _exchange(
+        self, connection: socket.socket, head: bytes, body: Part | None, no_body: bool
+    ) -> tuple[Answer, bool]:
         """The answer, and whether the connection may be used again. Raises OSError, _Closed."""
         try:
-            if len(data) < _PIECE:
-                connection.sendall(head + data)
-            else:
+            # Each piece has the whole time, so that a slow line does not end a long part.
+            for piece in body.pieces() if body else ():
+                connection.sendall(head + piece if head else piece)
+                head = b""
+            if head:
                 connection.sendall(head)
-                rest = memoryview(data)
-                while rest:
-                    connection.sendall(rest[:_PIECE])
-                    rest = rest[_PIECE:]
             broken = False
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             broken = True  # a server that refuses need not read everything

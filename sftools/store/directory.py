@@ -11,9 +11,8 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 
-from sftools.store.objects import Condition, Denied, NoUpload, ObjectInfo, StoreError, Taken, Unavailable
+from sftools.store.objects import Condition, Denied, NoUpload, ObjectInfo, Part, StoreError, Taken, Unavailable
 
-_PIECE = 1 << 20
 # Directories that are known to be on the disk; more are asked for again.
 _MAX_MADE = 1000
 # Waiting helps against these; anything else lies in the file or its name.
@@ -65,26 +64,26 @@ class DirectoryStore:
         with self._errors(), open(self._path(key), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
+    def put(self, key: str, part: Part, meta: Mapping[str, str], condition: Condition | None) -> None:
         """The unfinished file has a name made of the key, so that one that a killed process left is used again."""
         upload = _upload_name(key) + "-whole"
-        part = self._part(upload)
+        path = self._part(upload)
         with self._errors():
             os.makedirs(self._parts, exist_ok=True)
-            fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             try:
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:
                     raise Unavailable(f"{self.place}: somebody else writes {key}") from None
-                if not os.path.exists(part) or not os.path.samestat(os.fstat(fd), os.stat(part)):
+                if not os.path.exists(path) or not os.path.samestat(os.fstat(fd), os.stat(path)):
                     raise Unavailable(f"{self.place}: somebody else has written {key}")
                 os.ftruncate(fd, 0)
-                _write_all(fd, data, 0)
+                _write_all(fd, part)
                 self.complete(key, upload, (), condition)
             except BaseException:
                 with contextlib.suppress(OSError):
-                    os.unlink(part)
+                    os.unlink(path)
                 raise
             finally:
                 os.close(fd)
@@ -96,17 +95,17 @@ class DirectoryStore:
             os.close(os.open(self._part(upload), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         return upload
 
-    def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
+    def put_part(self, key: str, upload: str, part: Part) -> str:
         with self._errors():
             try:
                 fd = os.open(self._part(upload), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
                 raise NoUpload(f"{self.place}: an unfinished file is gone") from None
             try:
-                _write_all(fd, data, offset)
+                _write_all(fd, part)
             finally:
                 os.close(fd)
-        return md5.hex()
+        return part.md5.hex()
 
     def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
         """None is known to have reached the disk: all are written again."""
@@ -217,11 +216,13 @@ def _upload_name(key: str) -> str:
     return hashlib.sha256(os.fsencode(key)).hexdigest()[:32]
 
 
-def _write_all(fd: int, data: bytes, offset: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        done = os.pwrite(fd, rest, offset)
-        rest, offset = rest[done:], offset + done
+def _write_all(fd: int, part: Part) -> None:
+    offset = part.offset
+    for piece in part.pieces():
+        rest = memoryview(piece)
+        while rest:
+            done = os.pwrite(fd, rest, offset)
+            rest, offset = rest[done:], offset + done
 
 
 def _etag(found: os.stat_result) -> str:

@@ -23,7 +23,7 @@ from sftools.store.boto_store import (
     said,
     told_of,
 )
-from sftools.store.objects import Condition, NoBucket, NoUpload, ObjectInfo, StoreError, Unavailable
+from sftools.store.objects import Condition, NoBucket, NoUpload, ObjectInfo, Part, StoreError, Unavailable
 from sftools.store.s3 import SECRET_DIRECTORIES, credentials, endpoint_url
 
 _PIECE = 1 << 20
@@ -109,13 +109,13 @@ class MinioStore:
             response.release_conn()
         return digest.hexdigest()
 
-    def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
+    def put(self, key: str, part: Part, meta: Mapping[str, str], condition: Condition | None) -> None:
         headers = (
             object_headers(self.options, meta)
             | self._condition(condition)
-            | {"Content-MD5": base64.b64encode(md5).decode()}
+            | {"Content-MD5": base64.b64encode(part.md5).decode()}
         )
-        self._call("write (s3:PutObject)", "PUT", key, data, headers)
+        self._call("write (s3:PutObject)", "PUT", key, part.all(), headers)
 
     def begin(self, key: str, meta: Mapping[str, str]) -> str:
         _, body = self._call(
@@ -123,10 +123,10 @@ class MinioStore:
         )
         return self._text(_parse(body, self.place), "UploadId")
 
-    def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
-        query = {"partNumber": str(number), "uploadId": upload}
-        headers = {"Content-MD5": base64.b64encode(md5).decode()}
-        answer, _ = self._call("write a part (s3:PutObject)", "PUT", key, data, headers, query)
+    def put_part(self, key: str, upload: str, part: Part) -> str:
+        query = {"partNumber": str(part.number), "uploadId": upload}
+        headers = {"Content-MD5": base64.b64encode(part.md5).decode()}
+        answer, _ = self._call("write a part (s3:PutObject)", "PUT", key, part.all(), headers, query)
         return said(answer, "etag", self.place)
 
     def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:

@@ -7,7 +7,7 @@ error's class says whether that can help.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +15,9 @@ from sftools.errors import SftoolsError
 
 # S3's own bound for an upload.
 MAX_PARTS = 10_000
+# What is read and sent at a time. The C library gives memory of this size from what it has, larger one from the kernel,
+# which clears it each time: that takes longer than reading.
+PIECE_BYTES = 256 << 10
 
 
 class StoreError(SftoolsError):
@@ -68,6 +71,38 @@ class Condition:
         return "If-None-Match", "*"
 
 
+def pieces(read: Callable[[int, int], bytes], size: int) -> Iterator[bytes]:
+    """All bytes, PIECE_BYTES at a time."""
+    return (read(at, min(PIECE_BYTES, size - at)) for at in range(0, size, PIECE_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes to be written: all of an object, or a part of it.
+
+    number: from 1. offset: in the object. read: some of the bytes, by where they begin and how many they are; raises
+    SftoolsError. md5: 16 bytes. sha256: in hex.
+    """
+
+    number: int
+    offset: int
+    size: int
+    read: Callable[[int, int], bytes]
+    md5: bytes = b""
+    sha256: str = ""
+
+    @classmethod
+    def of(cls, data: bytes, number: int = 1, offset: int = 0) -> Part:
+        """Of bytes that are in memory, without the digests."""
+        return cls(number, offset, len(data), lambda at, size: data[at : at + size])
+
+    def all(self) -> bytes:
+        return self.read(0, self.size)
+
+    def pieces(self) -> Iterator[bytes]:
+        return pieces(self.read, self.size)
+
+
 class Store(Protocol):
     """Objects by key. All calls raise StoreError; they may come from several threads at once."""
 
@@ -90,14 +125,14 @@ class Store(Protocol):
     def sha256(self, key: str) -> str:
         """Of the object's bytes as the store returns them, in hex: reads all of them."""
 
-    def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
-        """Write an object. md5: of data, 16 bytes. Raises Taken, NoConditions."""
+    def put(self, key: str, part: Part, meta: Mapping[str, str], condition: Condition | None) -> None:
+        """Write an object of one part. Raises Taken, NoConditions."""
 
     def begin(self, key: str, meta: Mapping[str, str]) -> str:
         """Begin an upload in parts. Returns its name (upload id)."""
 
-    def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
-        """Write a part. number: from 1. offset: of the part in the object. Returns its ETag. Raises NoUpload."""
+    def put_part(self, key: str, upload: str, part: Part) -> str:
+        """Write a part. Returns its ETag. Raises NoUpload."""
 
     def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
         """Number to ETag and size of the parts that are there. Raises NoUpload."""

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from sftools.errors import SftoolsError
 from sftools.export import files
 from sftools.export.files import Changed, Content, Identity, Removal, being_written, open_file, remove
+from sftools.store.objects import PIECE_BYTES, Part
 
 
 @pytest.fixture
@@ -91,44 +93,69 @@ def test_where_the_server_decides_about_leases(tmp_path: Path, root: int, monkey
     os.close(fd)
 
 
-def at_once(work: Callable[[bytes], bytes], data: bytes) -> Future[bytes]:
+def at_once(work: Callable[[Part], bytes], part: Part) -> Future[bytes]:
     future: Future[bytes] = Future()
-    future.set_result(work(data))
+    future.set_result(work(part))
     return future
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
-@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 300_000])
-def test_content_is_the_same_each_time(tmp_path: Path, root: int, compression: str, size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "part_size"),
+    [(0, 1000), (1, 1000), (999, 1000), (1000, 1000), (1001, 1000), (300_000, 1000), (2**20, 2**20), (2**20, 2**19)],
+)
+def test_content_is_the_same_each_time(tmp_path: Path, root: int, compression: str, size: int, part_size: int) -> None:
     data = hashlib.shake_128(b"x").digest(size)
     (tmp_path / "a").write_bytes(data)
     fd = open_file(root, "a")
-    content = Content(fd, size, 1000, compression, at_once)
+    content = Content(fd, size, part_size, compression, at_once)
     parts = list(content.parts())
-    stored = b"".join(parts)
+    stored = b"".join(part.all() for part in parts)
     assert len(stored) == content.size
     assert hashlib.sha256(stored).hexdigest() == content.sha256
     assert hashlib.sha256(data).hexdigest() == content.plain_sha256
-    assert [hashlib.md5(part).digest() for part in parts or [b""]] == content.md5s
-    assert content.data == (stored if len(content.md5s) == 1 else b"")
+    assert [part.md5 for part in parts] == content.md5s
+    at = 0
+    for number, part in enumerate(parts, 1):
+        assert (part.number, part.offset, part.size) == (number, at, min(part_size, content.size - at))
+        assert (part.md5, part.sha256) == (hashlib.md5(part.all()).digest(), hashlib.sha256(part.all()).hexdigest())
+        at += part.size
     plain = {"none": lambda: stored, "gzip": lambda: gzip.decompress(stored)}
     assert plain.get(compression, lambda: zstandard.decompress(stored))() == data
     os.close(fd)
 
 
-def test_parts_that_nobody_needs_do_not_stay(tmp_path: Path, root: int) -> None:
-    part_size, count = 2 << 20, 6
+def test_a_file_is_read_in_pieces(tmp_path: Path, root: int) -> None:
+    part_size, count = 8 * PIECE_BYTES, 6
     (tmp_path / "a").write_bytes(os.urandom(part_size * count))
     fd = open_file(root, "a")
     tracemalloc.start()
     try:
         content = Content(fd, part_size * count, part_size, "none", at_once)
-        assert tracemalloc.get_traced_memory()[1] < 1.5 * part_size
         assert len(content.md5s) == count
+        for part in content.parts():
+            for piece in part.pieces():
+                assert len(piece) == PIECE_BYTES
+        assert tracemalloc.get_traced_memory()[1] < 3 * PIECE_BYTES
+    finally:
+        tracemalloc.stop()
+        os.close(fd)
+
+
+def test_compressed_parts_that_nobody_needs_do_not_stay(tmp_path: Path, root: int) -> None:
+    part_size, count = 2 << 20, 6
+    (tmp_path / "a").write_bytes(os.urandom(part_size * count))
+    fd = open_file(root, "a")
+    tracemalloc.start()
+    try:
+        content = Content(fd, part_size * count, part_size, "gzip", at_once)
+        assert len(content.md5s) > count
         parts = content.parts()
-        while next(parts, b""):
-            assert tracemalloc.get_traced_memory()[0] < 0.75 * part_size  # what is given away is not kept as well
-        assert tracemalloc.get_traced_memory()[1] < 1.5 * part_size
+        while next(parts, None):
+            assert tracemalloc.get_traced_memory()[0] < 1.75 * part_size  # what is given away is not kept as well
+        assert (
+            tracemalloc.get_traced_memory()[1] < 4 * part_size
+        )  # the buffer, a part cut out of it, the first, and bits
     finally:
         tracemalloc.stop()
         os.close(fd)
@@ -140,3 +167,19 @@ def test_a_file_that_becomes_shorter(tmp_path: Path, root: int) -> None:
     with pytest.raises(Changed):
         Content(fd, 3, 1000, "none", at_once)
     os.close(fd)
+
+
+def test_compressed_parts_of_a_file_that_has_changed(tmp_path: Path, root: int) -> None:
+    (tmp_path / "a").write_bytes(os.urandom(10_000))
+    fd = open_file(root, "a")
+    content = Content(fd, 10_000, 1000, "gzip", at_once)
+    (tmp_path / "a").write_bytes(bytes(10_000))
+    with pytest.raises(Changed):
+        list(content.parts())
+    os.close(fd)
+
+
+def test_a_file_that_cannot_be_read(root: int) -> None:
+    """The error is the file's, not the connection's on which its bytes are sent."""
+    with pytest.raises(SftoolsError, match="cannot be read: Is a directory"):
+        Content(root, 3, 1000, "none", at_once)

@@ -15,7 +15,7 @@ from sftools.export.lane import Lane
 from sftools.export.scan import MOVE_DEL
 from sftools.export.settings import LaneSettings, Settings
 from sftools.store.directory import DirectoryStore
-from sftools.store.objects import Condition, StoreError, Unavailable
+from sftools.store.objects import Condition, Part, StoreError, Unavailable
 
 EPOCH = 1_714_557_600
 
@@ -28,9 +28,9 @@ class Refusing(DirectoryStore):
     def adopt(self, fd: int, path: str, directory: int, key: str) -> bool:
         return False
 
-    def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
+    def put(self, key: str, part: Part, meta: Mapping[str, str], condition: Condition | None) -> None:
         self.refuse(key)
-        super().put(key, data, md5, meta, condition)
+        super().put(key, part, meta, condition)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from sftools.store.objects import (
     NoConditions,
     NoUpload,
     ObjectInfo,
+    Part,
     StoreError,
     Taken,
     Unavailable,
@@ -73,10 +74,10 @@ class Memory:
         if there != condition.etag or (condition.etag and self.quoted != self.wants_quotes):
             raise Taken("412")
 
-    def put(self, key: str, data: bytes, md5: bytes, meta: Mapping[str, str], condition: Condition | None) -> None:
+    def put(self, key: str, part: Part, meta: Mapping[str, str], condition: Condition | None) -> None:
         self.fault("put")
         self._must(key, condition)
-        kept = data[:-1] if self.truncate else data
+        kept = part.all()[:-1] if self.truncate else part.all()
         self.objects[key] = (kept, dict(meta), hashlib.md5(kept).hexdigest())
         self.fault("put done")
 
@@ -86,13 +87,13 @@ class Memory:
         self.fault("begun")
         return upload
 
-    def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
+    def put_part(self, key: str, upload: str, part: Part) -> str:
         self.fault("part")
         if upload not in self.pending:
             raise NoUpload("gone")
-        self.pending[upload][2][number] = data
+        self.pending[upload][2][part.number] = part.all()
         self.sent_parts += 1
-        return md5.hex()
+        return part.md5.hex()
 
     def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
         if upload not in self.pending:
@@ -244,7 +245,7 @@ def crash_at(point: str, nth: int) -> Callable[[str], None]:
 
 def test_other_content_is_never_replaced(tmp_path: Path, root: int) -> None:
     store = Memory()
-    store.put(KEY, b"other", b"", {"sha256": hashlib.sha256(b"other").hexdigest()}, None)
+    store.put(KEY, Part.of(b"other"), {"sha256": hashlib.sha256(b"other").hexdigest()}, None)
     (tmp_path / "in" / NAME).write_bytes(b"mine")
     assert ship(store, tmp_path, root) is Result.REMOVED
     assert sorted(data for data, *_ in store.objects.values()) == [b"mine", b"other"]
@@ -355,8 +356,8 @@ def test_an_empty_etag_confirms_nothing(tmp_path: Path, root: int) -> None:
             found = super().head(key)
             return found and ObjectInfo(found.size, "", found.meta)
 
-        def put_part(self, key: str, upload: str, number: int, data: bytes, md5: bytes, offset: int) -> str:
-            super().put_part(key, upload, number, data[::-1], md5, offset)
+        def put_part(self, key: str, upload: str, part: Part) -> str:
+            super().put_part(key, upload, Part.of(part.all()[::-1], part.number, part.offset))
             return "unlike"
 
     path = tmp_path / "in" / NAME

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sftools.store.boto_store import BotoStore, BucketOptions, told_of
 from sftools.store.direct import Answer
-from sftools.store.objects import Unavailable
+from sftools.store.objects import Part, Unavailable
 from sftools.store.s3 import S3Options
 
 DATA = b"of a part"
@@ -26,9 +27,15 @@ class Requests:
 
     def close(self) -> None: ...
 
-    def send(self, keys: Any, method: str, path: str, headers: Mapping[str, str], query: Any, data: bytes) -> Answer:
+    def send(
+        self, keys: Any, method: str, path: str, headers: Mapping[str, str], query: Any, body: Part | None
+    ) -> Answer:
         self.sent.append(headers)
         return Answer(200, {"etag": f'"{self.etags.pop(0)}"', "content-length": "0"})
+
+
+def part(number: int) -> Part:
+    return replace(Part.of(DATA, number), md5=MD5)
 
 
 def store_with(requests: Requests, monkeypatch: pytest.MonkeyPatch, **keys: str) -> BotoStore:
@@ -46,12 +53,12 @@ def test_etags_that_are_md5s_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a bucket that is encrypted from now on: one part is taken for damaged, not all that follow."""
     requests = Requests(MD5.hex(), "of ciphertext", "of ciphertext", MD5.hex(), MD5.hex())
     store = store_with(requests, monkeypatch)
-    assert store.put_part("k", "upload", 1, DATA, MD5, 0) == MD5.hex()
+    assert store.put_part("k", "upload", part(1)) == MD5.hex()
     with pytest.raises(Unavailable, match="part 2 of k was damaged on its way"):
-        store.put_part("k", "upload", 2, DATA, MD5, 0)
-    assert store.put_part("k", "upload", 2, DATA, MD5, 0) == "of ciphertext"
-    assert store.put_part("k", "upload", 3, DATA, MD5, 0) == MD5.hex()
-    assert store.put_part("k", "upload", 4, DATA, MD5, 0) == MD5.hex()
+        store.put_part("k", "upload", part(2))
+    assert store.put_part("k", "upload", part(2)) == "of ciphertext"
+    assert store.put_part("k", "upload", part(3)) == MD5.hex()
+    assert store.put_part("k", "upload", part(4)) == MD5.hex()
     assert ["Content-MD5" in headers for headers in requests.sent] == [True, False, True, True, False]
 
 

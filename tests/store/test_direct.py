@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,16 @@ from botocore.credentials import ReadOnlyCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sftools.errors import SftoolsError
 from sftools.store import direct
 from sftools.store.direct import DirectRequests, behind_proxy
-from sftools.store.objects import Unavailable
+from sftools.store.objects import PIECE_BYTES, Part, Unavailable
 
 KEYS = ReadOnlyCredentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", None)
+
+
+def body_of(data: bytes) -> Part:
+    return replace(Part.of(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def requests_to(port: int, read: float = 20) -> DirectRequests:
@@ -131,7 +137,7 @@ def test_signed_as_botocore_signs(
     url, keys = f"http://s3.example{port}", KEYS._replace(token=token)
     ours = DirectRequests(url, "eu-central-1", None, connect=1, read=1, connections=1)
     path = f"/bucket/2024/{key}"
-    lines = ours._head(keys, method, path, meta, query, data).decode().split("\r\n")
+    lines = ours._head(keys, method, path, meta, query, body_of(data) if data else None).decode().split("\r\n")
     sent = dict(line.split(": ", 1) for line in lines[1:-2])
 
     target = lines[0].split(" ")[1].partition("?")[0]
@@ -153,7 +159,7 @@ def test_a_connection_is_kept(peer: Peer) -> None:
     ]
     requests = requests_to(peer.port)
     data = bytes(range(256)) * 4000
-    assert requests.send(KEYS, "PUT", "/b/k", {"content-md5": "x"}, None, data).headers["etag"] == '"abc"'
+    assert requests.send(KEYS, "PUT", "/b/k", {"content-md5": "x"}, None, body_of(data)).headers["etag"] == '"abc"'
     assert requests.send(KEYS, "HEAD", "/b/k", {}).headers == {"content-length": "5", "x-amz-meta-a": "b"}
     assert requests.send(KEYS, "PUT", "/b/k", {}).status == 204
     assert peer.connections == 1
@@ -248,7 +254,7 @@ def test_tls_connections_are_kept(tls_peer: tuple[Peer, DirectRequests]) -> None
     peer, requests = tls_peer
     peer.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345"] * 3
     data = bytes(1 << 20)
-    assert [requests.send(KEYS, "PUT", "/b/k", {}, None, data).status for _ in range(3)] == [200] * 3
+    assert [requests.send(KEYS, "PUT", "/b/k", {}, None, body_of(data)).status for _ in range(3)] == [200] * 3
     assert peer.connections == 1
     assert all(b"x-amz-content-sha256: UNSIGNED-PAYLOAD\r\n" in request for request in peer.requests)
 
@@ -270,7 +276,22 @@ def test_a_refusal_before_everything_is_sent(peer: Peer) -> None:
         connection.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n")
 
     peer.answers = [refuse]
-    assert requests_to(peer.port).send(KEYS, "PUT", "/b/k", {}, None, bytes(100)).status == 503
+    assert requests_to(peer.port).send(KEYS, "PUT", "/b/k", {}, None, body_of(bytes(100))).status == 503
+
+
+def test_a_file_that_cannot_be_read_any_more_is_not_the_servers_fault(peer: Peer) -> None:
+    def read(at: int, size: int) -> bytes:
+        if at:
+            raise SftoolsError("cannot be read")
+        return bytes(size)
+
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    peer.answers = [ok, ok]
+    requests = requests_to(peer.port)
+    with pytest.raises(SftoolsError, match="cannot be read") as error:
+        requests.send(KEYS, "PUT", "/b/k", {}, None, Part(1, 0, 2 * PIECE_BYTES, read))
+    assert not isinstance(error.value, Unavailable)
+    assert not requests._free
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError, ConnectionResetError, ssl.SSLEOFError])
@@ -286,7 +307,7 @@ def test_the_answer_is_read_although_sending_breaks_off(error: type[OSError], mo
 
     requests = requests_to(1)
     monkeypatch.setattr(requests, "_connection", lambda: (Refuses(), False))
-    assert requests.send(KEYS, "PUT", "/b/k", {}, None, bytes(1 << 20)).status == 403
+    assert requests.send(KEYS, "PUT", "/b/k", {}, None, body_of(bytes(1 << 20))).status == 403
     assert not requests._free
 
 

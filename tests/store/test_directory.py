@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sftools.store.directory import DirectoryStore
-from sftools.store.objects import Condition, NoUpload, StoreError, Taken
+from sftools.store.objects import Condition, NoUpload, Part, StoreError, Taken
 
 KEY = "2024/05/01/1714557600.sf"
 NEW = Condition()
@@ -26,10 +26,10 @@ def written(store: DirectoryStore, key: str = KEY) -> bytes:
 
 
 def test_whole_and_in_parts(store: DirectoryStore) -> None:
-    store.put(KEY, b"one", b"", {}, NEW)
+    store.put(KEY, Part.of(b"one"), {}, NEW)
     upload = store.begin(KEY + "2", {})
-    store.put_part(KEY + "2", upload, 2, b"part", b"", 4)
-    store.put_part(KEY + "2", upload, 1, b"one ", b"", 0)
+    store.put_part(KEY + "2", upload, Part.of(b"part", 2, 4))
+    store.put_part(KEY + "2", upload, Part.of(b"one "))
     assert store.uploads(KEY + "2") == [upload]
     store.complete(KEY + "2", upload, (), NEW)
     assert (written(store), written(store, KEY + "2")) == (b"one", b"one part")
@@ -37,14 +37,14 @@ def test_whole_and_in_parts(store: DirectoryStore) -> None:
 
 
 def test_nothing_is_replaced_unasked(store: DirectoryStore) -> None:
-    store.put(KEY, b"one", b"", {}, NEW)
+    store.put(KEY, Part.of(b"one"), {}, NEW)
     for condition in (NEW, Condition("another")):
         with pytest.raises(Taken):
-            store.put(KEY, b"two", b"", {}, condition)
+            store.put(KEY, Part.of(b"two"), {}, condition)
     assert written(store) == b"one"
     found = store.head(KEY)
     assert found is not None
-    store.put(KEY, b"two", b"", {}, Condition(found.etag))
+    store.put(KEY, Part.of(b"two"), {}, Condition(found.etag))
     assert written(store) == b"two"
     assert os.listdir(Path(store.root, ".sf-exporter-parts")) == []
 
@@ -56,7 +56,7 @@ def test_names_of_uploads_do_not_lead_out(store: DirectoryStore, upload: str, tm
     store.abort(KEY, upload)
     for call in (
         lambda: store.parts(KEY, upload),
-        lambda: store.put_part(KEY, upload, 1, b"x", b"", 0),
+        lambda: store.put_part(KEY, upload, Part.of(b"x")),
         lambda: store.complete(KEY, upload, (), NEW),
     ):
         with pytest.raises(NoUpload):
@@ -68,7 +68,7 @@ def test_links_below_the_root_are_not_followed(store: DirectoryStore, tmp_path: 
     (tmp_path / "elsewhere").mkdir()
     Path(store.root, "2024").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="symbolic link"):
-        store.put(KEY, b"x", b"", {}, NEW)
+        store.put(KEY, Part.of(b"x"), {}, NEW)
     assert [path for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()] == []
 
 
@@ -77,7 +77,7 @@ def test_a_root_that_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real")
     store = DirectoryStore(str(tmp_path / "link"))
     store.check()
-    store.put(KEY, b"x", b"", {}, NEW)
+    store.put(KEY, Part.of(b"x"), {}, NEW)
     assert (tmp_path / "real" / KEY).read_bytes() == b"x"
 
 
@@ -99,9 +99,9 @@ def test_new_directories_are_on_the_disk_before_the_file(
 
 
 def test_a_directory_that_is_removed_is_made_again(store: DirectoryStore) -> None:
-    store.put("a/b/1", b"x", b"", {}, NEW)
+    store.put("a/b/1", Part.of(b"x"), {}, NEW)
     Path(store.root, "a/b/1").unlink()
     Path(store.root, "a/b").rmdir()
     Path(store.root, "a").rmdir()
-    store.put("a/b/1", b"y", b"", {}, NEW)
+    store.put("a/b/1", Part.of(b"y"), {}, NEW)
     assert written(store, "a/b/1") == b"y"
