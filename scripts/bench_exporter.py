@@ -2,11 +2,13 @@
 
     scripts/bench_exporter.py [--server ceph|rclone] [--small N] [--large N] [--rounds N] [--way MS]
 
-All of it in one run, against one server of this machine. The old way: one HEAD of the bucket for a scan, then one PUT
-after another with the minio client, and the file removed. Small files go directly, and once more with MS milliseconds
-of way to the server and back, as it is not on this machine in earnest: there the requests under way at the same time
-count, and not this machine's processors, which the server uses as well. What the server itself takes of them for a file
-is printed, and how many files a second that allows at best.
+All of it in one run, against one server of this machine, each in a process of its own; files and objects are in memory
+where the machine has a file system for that, as it is not the disk that is measured. The old way: one HEAD of the
+bucket for a scan, then one PUT after another with the minio client, and the file removed. Small files go directly, and
+once more with MS milliseconds of way to the server and back, as it is not on this machine in earnest: there requests
+under way at the same time count, and not this machine's processors, which the server uses as well. What the server
+itself takes of them for a file is printed, and how many files a second that allows at best: for the old way's single
+PUT, that is the bound for whatever sends files to it.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ import contextlib
 import functools
 import os
 import selectors
+import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,9 +46,15 @@ def main() -> int:
     parser.add_argument("--large", type=int, default=8, metavar="N", help="of 128 MiB")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="Ceph's memory store has room for one")
     parser.add_argument("--way", type=float, default=20, metavar="MS")
+    parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
+    parser.add_argument("--files", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.peer:
+        PEERS[given.peer](given.files)
+        return 0
     start = functools.partial(s3_server.rclone, alone=True) if given.server == "rclone" else s3_server.ceph
-    with tempfile.TemporaryDirectory() as name, start(Path(name)) as server:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as name, start(Path(name)) as server:
         processes = children()
         large(given.server, server, Path(name), given.large, given.rounds)
         small(given.server, server, Path(name), given.small, 0, processes)
@@ -54,17 +63,21 @@ def main() -> int:
 
 
 def large(title: str, server: s3_server.S3Server, directory: Path, count: int, rounds: int) -> None:
-    """The ratio of each round is of times taken one after the other."""
+    """The ratio of each round is of times taken one after the other, in another order each time."""
     print(f"{title}: {count} files of {LARGE >> 20} MiB, in MB/s:", flush=True)
-    print("  a bare loop of upload_part, of upload_file, sf-exporter, its part of either")
-    size, ratios = count * LARGE / 1e6, []
-    for _ in range(rounds):
-        parts = size / timed(directory, count, LARGE, lambda files: bare_boto3(server, files, send_parts))
-        whole = size / timed(directory, count, LARGE, lambda files: bare_boto3(server, files, send_file))
-        ours = size / timed(directory, count, LARGE, lambda files: exporter(server, files))
-        ratios.append((ours / parts, ours / whole))
-        print(f"  {parts:8.0f} {whole:8.0f} {ours:8.0f} {ours / parts:8.2f} {ours / whole:8.2f}", flush=True)
-    print("  median " + " ".join(f"{statistics.median(each):.2f}" for each in zip(*ratios, strict=True)))
+    ways: dict[str, Callable[[Path], None]] = {
+        name: functools.partial(peer, server, name) for name in ("upload_file", "put_object", "upload_part")
+    }
+    ways["sf-exporter"] = functools.partial(exporter, server)
+    size, ratios = count * LARGE / 1e6, collections.defaultdict[str, list[float]](list)
+    for n in range(rounds):
+        order = [*ways][n % len(ways) :] + [*ways][: n % len(ways)]
+        took = {name: timed(server, directory, count, LARGE, ways[name]) for name in order}
+        for name in ways:
+            ratios[name].append(took[name] / took["sf-exporter"])
+        print("  " + ", ".join(f"{name} {size / took[name]:.0f}" for name in ways), flush=True)
+    for name in [*ways][:-1]:
+        print(f"  sf-exporter is {statistics.median(ratios[name]):.2f} times as fast as a bare loop of boto3's {name}")
 
 
 def small(
@@ -72,16 +85,19 @@ def small(
 ) -> None:
     print(f"{title}, {way:.0f} ms away: {count} files of {SMALL} bytes, in files/s", flush=True)
     with delayed(server, way / 1000) as there:
-        old = count / timed(directory, count, SMALL, lambda files: one_after_another(there, files))
-        print(f"  one PUT after another {old:8.0f}", flush=True)
-        for words in ((), ("--jobs", "64"), ("--client", "minio")):
+        ways: dict[str, Callable[[Path], None]] = {"one PUT after another": functools.partial(peer, there, "old_way")}
+        for words in ((), ("--jobs", "8"), ("--client", "minio")):
+            ways[" ".join(("sf-exporter", *words))] = functools.partial(exporter, there, words=words)
+        old = 0.0
+        for name, work in ways.items():
             began = processor_seconds(processes)
-            new = count / timed(directory, count, SMALL, lambda files, words=words: exporter(there, files, *words))  # type: ignore[misc]
+            rate = count / timed(server, directory, count, SMALL, work)
             taken = (processor_seconds(processes) - began) / count
+            old = old or rate
             most = (os.cpu_count() or 1) / taken
             print(
-                f"  sf-exporter {' '.join(words):14} {new:5.0f}   {new / old:.1f} times that; the server takes "
-                f"{taken * 1000:.1f} ms of a processor for a file: {most:.0f} at best",
+                f"  {name:27} {rate:5.0f} ({rate / old:.1f} times); the server takes {taken * 1000:.1f} ms of a "
+                f"processor for a file: {most:.0f} at best ({most / old:.1f} times)",
                 flush=True,
             )
 
@@ -105,7 +121,7 @@ def processor_seconds(processes: list[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def timed(directory: Path, count: int, size: int, work: Callable[[Path], None]) -> float:
+def timed(server: s3_server.S3Server, directory: Path, count: int, size: int, work: Callable[[Path], None]) -> float:
     """Seconds that work takes for new files, which are made before and must be gone after."""
     files = directory / f"files-{os.urandom(4).hex()}"
     files.mkdir()
@@ -117,28 +133,37 @@ def timed(directory: Path, count: int, size: int, work: Callable[[Path], None]) 
     work(files)
     seconds = time.perf_counter() - began
     assert not list(files.glob("1*"))
+    if server.root:
+        shutil.rmtree(server.root / files.name)  # room for the next
     return seconds
 
 
-def exporter(server: s3_server.S3Server, files: Path, *more: str) -> None:
-    words = [sys.executable, "-m", "sftools.tools.sf_exporter", "--once", "--settle", "0", "--log", "ERROR"]
-    words += ["--dir", str(files), "--s3bucket", files.name, *more]
-    keys = {"S3_ENDPOINT": server.url, "S3_ACCESS_KEY": server.access_key, "S3_SECRET_KEY": server.secret_key}
-    subprocess.run(words, check=True, env=os.environ | keys)
+def exporter(server: s3_server.S3Server, files: Path, words: Sequence[str] = ()) -> None:
+    command = [sys.executable, "-m", "sftools.tools.sf_exporter", "--once", "--settle", "0", "--log", "ERROR"]
+    command += ["--dir", str(files), "--s3bucket", files.name, *words]
+    subprocess.run(command, check=True, env=os.environ | environment(server))
 
 
-def bare_boto3(server: s3_server.S3Server, files: Path, send: Callable[[Any, str, Path], None]) -> None:
+def peer(server: s3_server.S3Server, name: str, files: Path) -> None:
+    """One of PEERS in a process of its own, as the exporter is one."""
+    command = [sys.executable, __file__, "--peer", name, "--files", str(files)]
+    subprocess.run(command, check=True, env=os.environ | environment(server))
+
+
+def environment(server: s3_server.S3Server) -> dict[str, str]:
+    return {"S3_ENDPOINT": server.url, "S3_ACCESS_KEY": server.access_key, "S3_SECRET_KEY": server.secret_key}
+
+
+def bare_boto3(send: Callable[[Any, str, Path], None], files: Path) -> None:
     """What a script of ten lines does: file after file, with boto3's defaults."""
     import boto3
-    from botocore.config import Config
 
     client: Any = boto3.client(
         "s3",
-        endpoint_url=server.url,
+        endpoint_url=os.environ["S3_ENDPOINT"],
         region_name="us-east-1",
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+        aws_access_key_id=os.environ["S3_ACCESS_KEY"],
+        aws_secret_access_key=os.environ["S3_SECRET_KEY"],
     )
     client.create_bucket(Bucket=files.name)
     for path in sorted(files.iterdir()):
@@ -146,7 +171,17 @@ def bare_boto3(server: s3_server.S3Server, files: Path, send: Callable[[Any, str
         path.unlink()
 
 
-def send_parts(client: Any, bucket: str, path: Path) -> None:
+def upload_file(client: Any, bucket: str, path: Path) -> None:
+    """As boto3 does it by itself: parts of 8 MiB in ten threads."""
+    client.upload_file(str(path), bucket, path.name)
+
+
+def put_object(client: Any, bucket: str, path: Path) -> None:
+    with path.open("rb") as file:
+        client.put_object(Bucket=bucket, Key=path.name, Body=file)
+
+
+def upload_part(client: Any, bucket: str, path: Path) -> None:
     """Parts of 8 MiB, one after another."""
     where = {"Bucket": bucket, "Key": path.name}
     upload = client.create_multipart_upload(**where)["UploadId"]
@@ -159,18 +194,13 @@ def send_parts(client: Any, bucket: str, path: Path) -> None:
     client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
 
 
-def send_file(client: Any, bucket: str, path: Path) -> None:
-    """As boto3 does it by itself: parts of 8 MiB in ten threads."""
-    client.upload_file(str(path), bucket, path.name)
-
-
-def one_after_another(server: s3_server.S3Server, files: Path) -> None:
+def one_after_another(files: Path) -> None:
     import minio
 
     client = minio.Minio(
-        endpoint=urlsplit(server.url).netloc,
-        access_key=server.access_key,
-        secret_key=server.secret_key,
+        endpoint=urlsplit(os.environ["S3_ENDPOINT"]).netloc,
+        access_key=os.environ["S3_ACCESS_KEY"],
+        secret_key=os.environ["S3_SECRET_KEY"],
         secure=False,
         region="us-east-1",
     )
@@ -179,6 +209,14 @@ def one_after_another(server: s3_server.S3Server, files: Path) -> None:
     for path in sorted(files.iterdir()):
         client.fput_object(bucket_name=files.name, object_name=path.name, file_path=str(path))
         path.unlink()
+
+
+PEERS: dict[str, Callable[[Path], None]] = {
+    "upload_file": functools.partial(bare_boto3, upload_file),
+    "put_object": functools.partial(bare_boto3, put_object),
+    "upload_part": functools.partial(bare_boto3, upload_part),
+    "old_way": one_after_another,
+}
 
 
 @contextlib.contextmanager
