@@ -58,6 +58,9 @@ class Removal(Enum):
 def parent_of(root: int, relative: str) -> Iterator[tuple[int, str]]:
     """An open directory and a name in it, for a path below the open directory `root`; no link is followed."""
     *directories, name = relative.split("/")
+    if not directories:
+        yield root, name
+        return
     fd = os.dup(root)
     try:
         for directory in directories:
@@ -114,7 +117,7 @@ def _file_system(device: int) -> str:
 
 
 def remove(root: int, relative: str, fd: int, expected: Identity) -> Removal:
-    """Remove a file that is open as `fd`, if it still is what `expected` says and nobody writes to it.
+    """Remove a file that is open as `fd`, as `expected` says, if it still is that and nobody writes to it.
 
     With a lease, who opens it for writing now waits until it has no name any more. Raises OSError.
     """
@@ -132,7 +135,7 @@ def remove(root: int, relative: str, fd: int, expected: Identity) -> Removal:
                 there = os.stat(name, dir_fd=directory, follow_symlinks=False)
             except FileNotFoundError:
                 return Removal.CHANGED
-            if Identity.of(there) != expected or Identity.of(os.fstat(fd)) != expected:
+            if Identity.of(there) != expected:
                 return Removal.CHANGED
             os.unlink(name, dir_fd=directory)
             return Removal.REMOVED

@@ -33,7 +33,7 @@ class Settings:
     agemin: float = 60.0
     allow_drop: bool = False
     rate: float | None = None
-    jobs: int = 32
+    jobs: int = 64
     once: bool = False
     dry_run: bool = False
     metrics_file: str | None = None

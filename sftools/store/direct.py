@@ -243,14 +243,14 @@ class DirectRequests:
             found = _STATUS.match(buffer)
             if found is None:
                 raise Unavailable("does not answer as HTTP does")
-            status, lines = int(found[2]), buffer[:end].split(b"\r\n")[1:]
+            status, lines = int(found[2]), buffer[:end].decode("latin-1").split("\r\n")
             buffer = buffer[end + 4 :]
             if status >= 200:
                 break
         headers = {}
-        for line in lines:
-            name, _, value = line.partition(b":")
-            headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
         return Answer(status, headers), int(found[1]), buffer
 
 

@@ -197,11 +197,11 @@ class _Amount(click.FloatRange):
 @click.option("--rate", metavar="BYTES/S", default=None, envvar="RATE", help="At most; 500k, 2M, 1Mi are understood.")
 @click.option(
     "--jobs",
-    type=click.IntRange(1, 64),
-    default=32,
+    type=click.IntRange(1, 256),
+    default=64,
     envvar="JOBS",
     metavar="N",
-    help="Files at once, for each directory; 32 MiB of memory for all of them. [32]",
+    help="Files at once, for each directory; 32 MiB of memory for all of them. [64]",
 )
 @click.option(
     "--metrics-file", metavar="FILE", envvar="METRICS_FILE", help="Numbers for Prometheus's textfile collector."
