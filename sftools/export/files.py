@@ -83,17 +83,24 @@ def open_file(root: int, relative: str) -> int:
 
 
 def being_written(fd: int) -> bool | None:
-    """Whether anybody has the file open for writing, as the kernel knows it; None where it does not tell.
+    """Whether anybody has the file open for writing, as the kernel knows it; None where it does not tell."""
+    writing = _lease(fd)
+    if writing is False:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return writing
 
-    A read lease is granted only while nobody has (fcntl(2), F_SETLEASE), on local file systems, to the file's owner
-    and to root. Who opens the file for writing meanwhile waits until the lease is given back, which is at once.
+
+def _lease(fd: int) -> bool | None:
+    """Take a read lease; False where it is had, else whether somebody writes, or None where the kernel does not tell.
+
+    It is granted only while nobody has the file open for writing (fcntl(2), F_SETLEASE), on local file systems, to the
+    file's owner and to root. Who opens the file for writing meanwhile waits until the lease is given back.
     """
     try:
         fcntl.fcntl(fd, 10, signal.SIGURG)  # F_SETSIG: told by a signal that is ignored, not SIGIO, which ends us
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
         return True if error.errno == errno.EAGAIN and not _asks_server(fd) else None
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
 
 
@@ -121,14 +128,9 @@ def remove(root: int, relative: str, fd: int, expected: Identity) -> Removal:
 
     With a lease, who opens it for writing now waits until it has no name any more. Raises OSError.
     """
-    leased = False
-    try:
-        fcntl.fcntl(fd, 10, signal.SIGURG)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        leased = True
-    except OSError as error:
-        if error.errno == errno.EAGAIN and not _asks_server(fd):
-            return Removal.HELD
+    writing = _lease(fd)
+    if writing:
+        return Removal.HELD
     try:
         with parent_of(root, relative) as (directory, name):
             try:
@@ -140,7 +142,7 @@ def remove(root: int, relative: str, fd: int, expected: Identity) -> Removal:
             os.unlink(name, dir_fd=directory)
             return Removal.REMOVED
     finally:
-        if leased:
+        if writing is False:
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 

@@ -10,9 +10,9 @@ import random
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from sftools.errors import SftoolsError
@@ -89,7 +89,6 @@ class Lane:
         self._outage = 0
         self._outage_since: float | None = None
         self._paused_until = 0.0
-        self._free_jobs = threading.Semaphore(settings.jobs)
         self._room_warned = False
         self._directory_error = ""
         self._store_checked = False
@@ -287,24 +286,20 @@ class Lane:
                 self._outage_begins(error)
         with self._lock:
             self._waiting = present.copy()
-        for each in found:
-            if self._stop.is_set() or time.monotonic() < self._paused_until:
-                break
-            with self._lock:
-                if each.relative in self._in_flight or self._retry.get(each.relative, (0, 0.0))[1] > time.monotonic():
-                    continue
-                self._in_flight.add(each.relative)
-            self._free_jobs.acquire()
-            pool.submit(self._job, each)
-        if not self.settings.once:
-            return True
-        self._wait_for_jobs()
-        return self._again(found)
+        if found and time.monotonic() >= self._paused_until:
+            self._ship_all(pool, found)
+        return not self.settings.once or self._again(found)
 
-    def _wait_for_jobs(self) -> None:
-        for _ in range(self.settings.jobs):
-            self._free_jobs.acquire()
-        self._free_jobs.release(self.settings.jobs)
+    def _ship_all(self, pool: ThreadPoolExecutor, found: list[Found]) -> None:
+        """Until all are begun with, as the next scan may come then; with --once until all are done with."""
+        with self._lock:  # files that the store never takes must not hold up the others
+            to_do = deque(sorted(found, key=lambda each: each.relative in self._retry))
+        begun = threading.Event()
+        jobs = [pool.submit(self._job, to_do, begun) for _ in range(min(self.settings.jobs, len(to_do)))]
+        if self.settings.once:
+            wait(jobs)
+        else:
+            begun.wait()
 
     def _again(self, found: list[Found]) -> bool:
         """Whether --once is to go on; else what was not exported is counted."""
@@ -325,18 +320,42 @@ class Lane:
             fresh = self._waiting - set(self._retry)
         return max(self._paused_until, min(tries, default=0.0) if not fresh else 0.0)
 
-    def _job(self, found: Found) -> None:
+    def _job(self, to_do: deque[Found], begun: threading.Event) -> None:
+        """One of those who do what there is to do, until nothing is, or all has to wait.
+
+        Each does at least one file, so that some that the store does not take are no outage for the others.
+        begun: set when there is nothing left to begin with.
+        """
+        try:
+            while not self._stop.is_set():
+                with self._lock:
+                    found = to_do.popleft() if to_do else None
+                if found is None:
+                    break
+                if not to_do:
+                    begun.set()
+                self._do(found)
+                if time.monotonic() < self._paused_until:
+                    break
+        finally:
+            begun.set()
+
+    def _do(self, found: Found) -> None:
+        relative = found.relative
+        with self._lock:
+            if relative in self._in_flight or self._retry.get(relative, (0, 0.0))[1] > time.monotonic():
+                return
+            self._in_flight.add(relative)
         try:
             if self._ship(found):
                 with self._lock:
-                    self._waiting.discard(found.relative)
+                    self._waiting.discard(relative)
         except BaseException as error:  # a thread's end would go unnoticed
-            log.exception("%s: %s", found.relative, error)
+            log.exception("%s: %s", relative, error)
             self._failed(found, f"{type(error).__name__}: {error}")
         finally:
             with self._lock:
-                self._in_flight.discard(found.relative)
-            self._free_jobs.release()
+                self._in_flight.discard(relative)
 
     def _ship(self, found: Found) -> bool:
         """False where the store does not work, so that the file waits for it."""
@@ -357,8 +376,8 @@ class Lane:
             if isinstance(error, NoBucket):
                 self._store_checked = False
             self._outage_begins(error)
-            with self._lock:  # behind the others: files that the store never takes must not hold them up
-                self._retry[relative] = (attempts, self._paused_until + FIRST_BACKOFF)
+            with self._lock:
+                self._retry[relative] = (attempts, self._paused_until)
             return False
         except FileNotFoundError:
             self._swept = False  # with an upload that nobody goes on with, perhaps

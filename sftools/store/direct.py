@@ -15,6 +15,7 @@ import re
 import select
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
@@ -185,7 +186,14 @@ class DirectRequests:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if self._tls is not None:
                 connection = self._tls.wrap_socket(connection, server_hostname=self._host)
-            connection.settimeout(self._read_seconds)
+                connection.settimeout(self._read_seconds)
+            else:
+                # Kept by the kernel: settimeout() would look before each call whether it has to wait.
+                seconds, fraction = divmod(self._read_seconds, 1)
+                limit = struct.pack("ll", int(seconds), int(fraction * 1e6))
+                connection.settimeout(None)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         except OSError as error:
             connection.close()
             raise Unavailable(f"cannot be reached: {_words(error)}") from None
@@ -265,4 +273,5 @@ class _Closed(Exception):
 
 
 def _words(error: OSError) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error) or "breaks off"
+    late = isinstance(error, TimeoutError | BlockingIOError)
+    return "no answer in time" if late else error.strerror or str(error) or "breaks off"

@@ -97,6 +97,37 @@ def test_files_that_are_never_taken_hold_up_no_others(
     assert left(source) == made.status.not_exported == poisoned
 
 
+@pytest.mark.parametrize("jobs", [2, 40])
+def test_a_file_that_takes_long_holds_up_no_others(jobs: int, source: Path, lane: Callable[..., Lane]) -> None:
+    """Nor the next scan."""
+    go_on, last_done = threading.Event(), threading.Event()
+
+    def refuse(key: str) -> None:
+        if str(EPOCH) in key:
+            go_on.wait(60)
+        elif "last" in key:
+            last_done.set()
+
+    made = lane(refuse, interval=0.01, jobs=jobs)
+    made.start()
+    running = threading.Thread(target=made.run)
+    running.start()
+    try:
+        while left(source) > 1:
+            assert running.is_alive()
+            time.sleep(0.01)
+        scans = made.status.scans
+        while made.status.scans == scans:
+            assert running.is_alive()
+            time.sleep(0.01)
+        (source / "last").write_bytes(b"new")
+        assert last_done.wait(60)
+    finally:
+        go_on.set()
+        made._stop.set()
+        running.join(60)
+
+
 def test_a_clock_that_is_set_forward_drops_no_new_files(
     source: Path, lane: Callable[..., Lane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
