@@ -5,17 +5,7 @@ from __future__ import annotations
 KIB = 1024
 MIB = 1024 * KIB
 
-# scap
-
-# A list block that claims gigabytes: the buffer grows only with bytes that really arrive, and not past this.
-MAX_BLOCK_BYTES = 128 * MIB
-
-# An event block that claims a huge event, to make the reader buffer it. The drivers' largest are 64 KiB, the plugins'
-# 256 KiB.
-MAX_EVENT_BYTES = MIB
-
-# An event that claims millions of parameters. The format's own maximum is PPM_MAX_EVENT_PARAMS, 32.
-MAX_EVENT_PARAMS = 32
+# compressed input
 
 # Compressed input that expands without end (a bomb). Real captures compress 3 to 30 times, the most repetitive 200;
 # deflate's own maximum is 1,032. The first bytes are free, so that small files of zeros are not suspected.
@@ -28,6 +18,18 @@ MAX_EMPTY_BYTES = MIB
 
 # A zstd or lz4 frame whose header asks for a window of gigabytes.
 MAX_WINDOW_BYTES = 128 * MIB
+
+# scap
+
+# A list block that claims gigabytes: the buffer grows only with bytes that really arrive, and not past this.
+MAX_BLOCK_BYTES = 128 * MIB
+
+# An event block that claims a huge event, to make the reader buffer it. The drivers' largest are 64 KiB, the plugins'
+# 256 KiB.
+MAX_EVENT_BYTES = MIB
+
+# An event that claims millions of parameters. The format's own maximum is PPM_MAX_EVENT_PARAMS, 32.
+MAX_EVENT_PARAMS = 32
 
 # state
 
@@ -85,6 +87,8 @@ MAX_PATH_BYTES = 16 * KIB
 MAX_FILES = 65_536
 MAX_FILE_BYTES = 32 * MIB
 MAX_CONTAINERS = 1024
+
+# Users and groups in lists and events without end: so many of each are known.
 MAX_USERS = 65_536
 
 # Flows on one fd of one process, by threads and files: a capture in which an fd is opened on ever other files and never
@@ -119,6 +123,9 @@ MAX_LIVE_LOOKUPS = 1024
 
 # A container runtime, or who sits on its socket, that answers without end.
 MAX_LIVE_ANSWER_BYTES = MIB
+
+# Events that come while a host with very many processes is listed: so many bytes of them wait beside the ring.
+MAX_LIVE_BACKLOG_BYTES = 64 * MIB
 
 # Avro IDL
 
@@ -183,6 +190,11 @@ MAX_S3_OBJECTS = 1_000_000
 # A secret file that is a device or a disk image. AWS's secret keys have 40 characters.
 MAX_SECRET_CHARS = 4 * KIB
 
+# sf-exporter
+
+# A configuration file that is a device or a disk image. One with every option has some KiB.
+MAX_CONFIG_BYTES = MIB
+
 # filters
 
 # A filter expression of megabytes, to spend minutes on compiling it. Falco's own rules, macros expanded, stay under
@@ -201,6 +213,3 @@ MAX_EXPANDED_CHECKS = 10_000
 
 # A definition file of gigabytes, or /dev/zero. The processor's largest policy is 35 KiB.
 MAX_DEFINITIONS_BYTES = MIB
-
-# Events that come while a host with very many processes is listed: so many bytes of them wait beside the ring.
-MAX_LIVE_BACKLOG_BYTES = 64 * MIB

@@ -15,6 +15,7 @@ import click
 
 from sftools import __version__
 from sftools.errors import ENDING_SIGNALS, UsageError
+from sftools.limits import MAX_CONFIG_BYTES
 from sftools.tools.command import Command
 from sftools.tools.options import OptionalBool
 from sftools.tools.terminal import printable
@@ -39,25 +40,33 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 
     try:
         with open(path, "rb") as file:
-            given = tomllib.load(file)
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        if len(text) > MAX_CONFIG_BYTES:
+            raise UsageError(f"{path}: more than {MAX_CONFIG_BYTES} bytes are no list of options")
+        given = tomllib.loads(text.decode())
     except OSError as error:
-        raise click.UsageError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{path}: {error}") from None
-    names = {option.opts[0].removeprefix("--"): option.name for option in context.command.params}
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} at offset {error.start}: is no UTF-8 text") from None
+    except (ValueError, RecursionError) as error:  # tomllib.TOMLDecodeError is a ValueError, as are numbers too long
+        raise UsageError(f"{path}: {error}") from None
+    options = {option.opts[0].removeprefix("--"): option for option in context.command.params}
     defaults = {}
     for name, value in given.items():
-        key = names.get(name.replace("_", "-"))
-        if key is None or key == "config":
-            raise click.UsageError(f"{path}: there is no option --{name}")
+        option = options.get(name.replace("_", "-"))
+        if option is None or option.name == "config":
+            raise UsageError(f"{path}: there is no option --{name}")
         items = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
         if any(isinstance(each, list | dict) or "," in str(each) for each in items):
-            raise click.UsageError(f"{path}: {name}: lists are of plain values without commas")
+            raise UsageError(f"{path}: {name}: lists are of plain values without commas")
         if isinstance(value, list):
             value = ",".join(str(each) for each in value)
         elif isinstance(value, dict):
             value = ",".join(f"{each}={text}" for each, text in value.items())
-        defaults[key] = value
+        wanted = (str, int, float) if option.type is not click.STRING or not isinstance(value, bool) else str
+        if not isinstance(value, wanted) or "\0" in str(value):
+            raise UsageError(f"{path}: {name}: {value!r} cannot be a value of --{name}")
+        defaults[option.name] = value
     if os.environ.get("S3_ACCESS_KEY") or os.environ.get("S3_SECRET_KEY"):  # as for the other options
         defaults.pop("s3accesskey", None)
         defaults.pop("s3secretkey", None)
