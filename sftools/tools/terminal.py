@@ -41,8 +41,14 @@ _open_standard_streams()
 
 
 def printable(text: str) -> str:
-    """On one line, whatever bytes a file's name has."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    r"""On one line, whatever bytes a file's name has: \n, \x1b, and \xff for a byte that is no UTF-8."""
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte, as os.fsdecode gives it
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
 
 
 def say(tool: str, line: str) -> None:

@@ -31,6 +31,8 @@ def test_messages_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     say("sysprint", "a\nb\x1b[2J: does not exist")
     assert capsys.readouterr().err == "sysprint: a\\nb\\x1b[2J: does not exist\n"
     assert printable("/srv/größe 你好") == "/srv/größe 你好"
+    assert printable(os.fsdecode(b"caf\xe9")) == "caf\\xe9"
+    assert printable("\ud800") == "\\ud800"
 
 
 def test_the_bar_fits_and_goes_away(shown: Callable[[], str]) -> None:
