@@ -84,9 +84,9 @@ class ProbeOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.snaplen <= MAX_SNAPLEN:
-            raise UsageError(f"snaplen {self.snaplen}: 0 to {MAX_SNAPLEN} bytes")
+            raise UsageError(f"--snaplen {self.snaplen}: 0 to {MAX_SNAPLEN} bytes are possible")
         if not MIN_BUFFER <= self.buffer <= MAX_BUFFER:
-            raise UsageError(f"buffer of {self.buffer} bytes: {MIN_BUFFER} to {MAX_BUFFER}")
+            raise UsageError(f"--buffer {self.buffer}: {MIN_BUFFER} to {MAX_BUFFER} bytes are possible")
 
     @property
     def ring_bytes(self) -> int:
