@@ -12,7 +12,7 @@ import click
 
 from sftools.errors import EXIT_ERROR, EXIT_OK, ExistsError, SftoolsError
 from sftools.tools.options import OptionalBool
-from sftools.tools.terminal import ended_by_signals, say
+from sftools.tools.terminal import ended_by_signals, say, tell
 
 COMMAND = "sftools.command"
 
@@ -40,7 +40,7 @@ class Command(click.Command):
         except click.exceptions.Exit as end:
             status = _flushed(name, end.exit_code)
         except click.ClickException as error:
-            error.show()
+            say(name, error.format_message())
             status = error.exit_code
         except SftoolsError as error:
             _complain(name, error)
@@ -113,7 +113,7 @@ def _complain(name: str, error: SftoolsError) -> None:
         first += "; --force overwrites it"
     say(name, first)
     for line in more:
-        click.echo(f"  {line}", err=True)
+        tell(f"  {line}\n")
 
 
 def _flushed(name: str, status: int) -> int:

@@ -1,4 +1,4 @@
-"""Options that several commands have: those of S3, and options with an optional value."""
+"""Options that several commands have: names, sizes, those of S3, and options with an optional value."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import click
 
 if TYPE_CHECKING:
     from sftools.store.s3 import S3Options
+
+    _Text = click.ParamType[str]
+    _Number = click.ParamType[int]
+else:  # click before 8.4 has no type parameter there
+    _Text = _Number = click.ParamType
 
 
 class OptionalBool(click.types.BoolParamType):
@@ -25,7 +30,21 @@ class OptionalBool(click.types.BoolParamType):
         return bool(text.strip())
 
 
-class Size(click.ParamType[int]):
+class Name(_Text):
+    """Of a file or directory. An empty one, as of a shell's variable that is not set, is refused here.
+
+    Elsewhere its message would begin with nothing, and some calls take it for the current directory.
+    """
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail("the name is empty.", param, ctx)
+        return str(value)
+
+
+class Size(_Number):
     """Bytes: 4096, 512K, 32M, 1G."""
 
     name = "size"

@@ -13,6 +13,8 @@ from sftools import __version__
 from sftools.errors import EXIT_ERROR, EXIT_OK, OutputError, UsageError
 from sftools.newfile import NewFile
 from sftools.tools.command import Command
+from sftools.tools.options import Name
+from sftools.tools.terminal import say
 
 NAME = "sf-codegen"
 FORMATS = ("avsc", "avpr", "python")
@@ -23,7 +25,7 @@ MARK_BYTES = 4096
 
 
 @click.command(NAME, cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("idl", nargs=-1, required=True, type=click.Path())
+@click.argument("idl", nargs=-1, required=True, type=Name())
 @click.option(
     "-f",
     "--format",
@@ -32,7 +34,9 @@ MARK_BYTES = 4096
     type=click.Choice(FORMATS),
     help="What to make; may be given again. [avsc]",
 )
-@click.option("-o", "--output", default=".", metavar="DIR", help="Where the files go, or - for standard output. [.]")
+@click.option(
+    "-o", "--output", type=Name(), default=".", metavar="DIR", help="Where the files go, or - for standard output. [.]"
+)
 @click.option("-t", "--type", "type_name", metavar="NAME", help="The type of the avsc. [the last one in the file]")
 @click.option("--check", is_flag=True, help="Write nothing; name the files that are not up to date and exit with 1.")
 @click.option("--force", is_flag=True, help="Also overwrite files that sf-codegen did not make.")
@@ -60,7 +64,8 @@ def main(
         click.echo(next(iter(made.values())), nl=False)
     elif check:
         stale = [line for name, text in made.items() if (line := _difference(Path(output, name), text))]
-        click.echo("".join(f"{line}\n" for line in stale), nl=False, err=True)
+        for line in stale:
+            say(NAME, line)
         return EXIT_ERROR if stale else EXIT_OK
     else:
         _write_all(Path(output), made, force)
@@ -109,6 +114,8 @@ def _write_all(directory: Path, made: dict[str, str], force: bool) -> None:
             _write(path, text)
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror}") from None
+    except RecursionError:  # mkdir calls itself for each
+        raise OutputError(f"{path}: too many directories in each other") from None
 
 
 def _is_generated(path: Path) -> bool:

@@ -26,7 +26,7 @@ from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, 
 from sftools.schema.versions import LATEST, VERSIONS, schema_json
 from sftools.source import STDIN
 from sftools.tools.command import COMMAND, Command
-from sftools.tools.options import Size
+from sftools.tools.options import Name, Size
 from sftools.tools.terminal import Progress, say, tell
 
 if TYPE_CHECKING:
@@ -81,10 +81,20 @@ class _Sysporter(Command):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     options_metavar="[OPTIONS]",
 )
-@click.argument("inputs", nargs=-1, metavar="[INPUT]... [-- COMMAND...]")
-@click.option("-r", "--read", "read", multiple=True, metavar="INPUT", help="A capture to read; may be given again.")
-@click.option("-w", "--write", metavar="FILE|DIR/|PREFIX|-", envvar="OUTPUT", show_envvar=True, help="Where traces go.")
-@click.option("-u", "--socket", metavar="SOCKET", help="Send records to a unix socket (SOCK_SEQPACKET).")
+@click.argument("inputs", nargs=-1, type=Name(), metavar="[INPUT]... [-- COMMAND...]")
+@click.option(
+    "-r", "--read", "read", multiple=True, type=Name(), metavar="INPUT", help="A capture to read; may be given again."
+)
+@click.option(
+    "-w",
+    "--write",
+    type=Name(),
+    metavar="FILE|DIR/|PREFIX|-",
+    envvar="OUTPUT",
+    show_envvar=True,
+    help="Where traces go.",
+)
+@click.option("-u", "--socket", type=Name(), metavar="SOCKET", help="Send records to a unix socket (SOCK_SEQPACKET).")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option(
     "-G",
@@ -191,7 +201,9 @@ class _Sysporter(Command):
     help="Live: only this process and its children.",
 )
 @click.option("--comm", "comms", multiple=True, metavar="NAME", help="Live: only threads of this name.")
-@click.option("--cgroup", "cgroups", multiple=True, metavar="DIR", help="Live: only processes of this cgroup.")
+@click.option(
+    "--cgroup", "cgroups", multiple=True, type=Name(), metavar="DIR", help="Live: only processes of this cgroup."
+)
 @click.option(
     "--duration",
     type=click.FloatRange(0, MAX_ROTATE_SECONDS, min_open=True),
@@ -267,7 +279,7 @@ def main(context: click.Context, /, **given: Any) -> int:
         raise UsageError("a command is traced live: without -r")
     if not names and command == []:  # a shell's variable that is empty: not the whole system
         raise UsageError("after -- stands no command")
-    if names and (live := [name for name in _LIVE if _on_command_line(context, name)]):
+    if names and not given["raw"] and (live := [name for name in _LIVE if _on_command_line(context, name)]):
         _say(f"{', '.join(_option(context, name) for name in live)}: for live capture, without effect on -r")
     write, socket = given["write"], given["socket"]
     if socket and not _on_command_line(context, "write"):
@@ -505,6 +517,8 @@ def _make_directory(directory: str) -> None:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{directory}: cannot be made: {error.strerror}") from None
+    except RecursionError:  # makedirs calls itself for each
+        raise UsageError(f"{directory}: cannot be made: too many directories in each other") from None
 
 
 def _on_command_line(context: click.Context, name: str) -> bool:

@@ -16,8 +16,8 @@ import click
 from sftools import __version__
 from sftools.errors import EXIT_DAMAGED, EXIT_ERROR, EXIT_OK, OutputError, SftoolsError, UsageError
 from sftools.tools.command import Command
-from sftools.tools.options import s3_options, s3_settings
-from sftools.tools.terminal import Progress, say
+from sftools.tools.options import Name, s3_options, s3_settings
+from sftools.tools.terminal import Progress, say, tell
 
 if TYPE_CHECKING:
     from sftools.fields import Field
@@ -41,12 +41,14 @@ _SLICE = 4096
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     options_metavar="[OPTIONS]",
 )
-@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.argument("paths", nargs=-1, type=Name(), metavar="PATH...")
 @click.option(
     "-i", "--input", "place", type=click.Choice(["local", "s3"]), default="local", help="Where PATHs are. [local]"
 )
 @click.option("-o", "--output", "form", type=click.Choice(FORMATS), default="str", help="The form. [str, a table]")
-@click.option("-w", "--file", "target", metavar="FILE", default=STDOUT, help="Where it goes. [-, standard output]")
+@click.option(
+    "-w", "--file", "target", type=Name(), metavar="FILE", default=STDOUT, help="Where it goes. [-, standard output]"
+)
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option("-c", "--fields", default="", metavar="A,B,...", help="Only these fields, in this order.")
 @click.option("-A", "--allfields", is_flag=True, help="All fields in the table.")
@@ -54,7 +56,14 @@ _SLICE = 4096
 @click.option("-K", "--k8sevents", is_flag=True, help="The fields of Kubernetes events in the table.")
 @click.option("-l", "--list", "list_fields", is_flag=True, help="List the fields.")
 @click.option("-f", "--filter", "expression", default="", metavar="EXPR", help="Only records that meet this condition.")
-@click.option("-F", "--definitions", multiple=True, metavar="FILE", help="Macros and lists for -f; may be given again.")
+@click.option(
+    "-F",
+    "--definitions",
+    multiple=True,
+    type=Name(),
+    metavar="FILE",
+    help="Macros and lists for -f; may be given again.",
+)
 @click.option("-n", "--first", type=click.IntRange(min=1), metavar="N", help="Only the first N records.")
 @click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Only the last N records.")
 @click.option("--sort", metavar="FIELD", help="In the order of this field; -FIELD is the other way round.")
@@ -135,7 +144,7 @@ def _print(given: dict[str, Any]) -> int:
             progress.clear()
     reading.report(given["quiet"])
     if given["stats"]:
-        click.echo(_stats(reading, printed, time.perf_counter() - began), err=True, nl=False)
+        tell(_stats(reading, printed, time.perf_counter() - began))
     return reading.status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -17,6 +18,8 @@ from sftools.conditions.errors import FilterError
 from sftools.errors import InputError, UsageError
 from sftools.tools.command import Command
 from sftools.tools.options import OptionalBool
+
+TRACE = str(Path(__file__).parents[1] / "fixtures" / "traces" / "webshell.sf")
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,8 +52,8 @@ def run(*arguments: str) -> str:
         (["--no"], "color=False"),
         (["a", "--qu", "b"], "paths=('a', 'b') quiet=True"),
         (["--", "--qu"], "paths=('--qu',)"),
-        (["--k8"], "Error: Option --k8 is ambiguous: --k8s, --k8sevents."),
-        (["--s"], "Error: Option --s is ambiguous: --secure, --size."),
+        (["--k8"], "command: Option --k8 is ambiguous: --k8s, --k8sevents."),
+        (["--s"], "command: Option --s is ambiguous: --secure, --size."),
         (["--x"], "No such option"),
         (["--filter"], "requires an argument"),
     ],
@@ -140,6 +143,8 @@ def tool(fail: str | None, status: int) -> int:
         (["--fail", "error"], 1, "tool: x.sf at offset 7: is empty\n"),
         (["--fail", "filter"], 2, "tool: filter: unknown field\n  a.b = 1\n  ^\n"),
         (["--fail", "usage"], 2, "tool: no input\n"),
+        (["--status", "x"], 2, "tool: Invalid value for '--status': 'x' is not a valid integer.\n"),
+        (["a\nb"], 2, "tool: Got unexpected extra argument (a\\nb)\n"),
     ],
 )
 def test_errors_are_lines_and_statuses(arguments: list[str], status: int, said: str) -> None:
@@ -147,7 +152,7 @@ def test_errors_are_lines_and_statuses(arguments: list[str], status: int, said: 
     assert (result.exit_code, result.stderr) == (status, said)
 
 
-COMMANDS = ("sysporter", "sysprint", "sf_codegen")
+COMMANDS = ("sysporter", "sysprint", "sf_exporter", "sf_codegen")
 
 
 def start(name: str, *arguments: str, stdout: int | IO[bytes], **environment: str) -> subprocess.Popen[bytes]:
@@ -180,11 +185,26 @@ def test_a_reader_that_went_away_is_no_error(name: str) -> None:
     assert running.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "status"),
+    [
+        ("sysprint", ["-f", "type =", "x.sf"], 2),
+        ("sysprint", ["--stats", TRACE], 0),
+        ("sysporter", ["--jobs", "0"], 2),
+        ("sf_codegen", ["--check", "none.avdl"], 1),
+    ],
+)
+def test_where_messages_cannot_be_written_the_status_is_the_same(name: str, arguments: list[str], status: int) -> None:
+    command = [sys.executable, "-m", f"sftools.tools.{name}", *arguments]
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full, check=False).returncode == status
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_shells_complete_options(name: str) -> None:
     variable = f"_{name.upper()}_COMPLETE"
     with start(
-        name, stdout=subprocess.PIPE, **{variable: "bash_complete", "COMP_WORDS": f"{name} --he", "COMP_CWORD": "1"}
+        name, stdout=subprocess.PIPE, **{variable: "bash_complete", "COMP_WORDS": f"{name} --hel", "COMP_CWORD": "1"}
     ) as running:
         assert running.stdout is not None
         assert running.stdout.read() == b"plain,--help\n"

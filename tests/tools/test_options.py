@@ -1,14 +1,40 @@
-"""The options of S3."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
 from typing import Any
 
 import click
+import pytest
 from click.testing import CliRunner
 
 from sftools.tools.command import Command
 from sftools.tools.options import s3_options, s3_settings
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "what"),
+    [
+        ("sysporter", ["-r", "", "-w", "x"], "'-r' / '--read'"),
+        ("sysporter", ["", "-w", "x"], "'[INPUT]... [-- COMMAND...]'"),
+        ("sysporter", ["-r", "x", "-w", ""], "'-w' / '--write' (env var: 'OUTPUT')"),
+        ("sysporter", ["-r", "x", "-u", ""], "'-u' / '--socket'"),
+        ("sysporter", ["-w", "x", "--cgroup", ""], "'--cgroup'"),
+        ("sysprint", [""], "'PATH...'"),
+        ("sysprint", ["x", "-w", ""], "'-w' / '--file'"),
+        ("sysprint", ["x", "-f", "type = PE", "-F", ""], "'-F' / '--definitions'"),
+        ("sf_codegen", [""], "'IDL...'"),
+        ("sf_codegen", ["x", "-o", ""], "'-o' / '--output'"),
+    ],
+)
+def test_an_empty_name(tool: str, arguments: list[str], what: str) -> None:
+    result = CliRunner().invoke(importlib.import_module(f"sftools.tools.{tool}").main, arguments)
+    name = tool.replace("_", "-")
+    assert result.stderr == f"{name}: Invalid value for {what}: the name is empty.\n"
+    assert result.exit_code == 2
 
 
 @click.command(cls=Command)
@@ -26,3 +52,17 @@ def test_s3_settings() -> None:
     assert CliRunner().invoke(bucket, []).output == (
         "S3Options(endpoint=None, port=None, access_key=None, secure=None, region=None, path_style=None) None\n"
     )
+
+
+def test_an_older_click_will_do() -> None:
+    """Before 8.4 its ParamType takes no type parameter."""
+    program = """
+import click
+class Older(click.ParamType):
+    __class_getitem__ = None
+click.ParamType = Older
+from sftools.tools.options import Name, Size
+print(Name().convert("x", None, None), Size().convert("1K", None, None))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "x 1024\n"

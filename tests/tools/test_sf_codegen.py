@@ -124,10 +124,16 @@ def test_output_below_a_file(here: Path) -> None:
     assert (result.exit_code, result.stderr) == (1, "sf-codegen: p.avdl/x: Not a directory\n")
 
 
+def test_output_too_deep_for_the_stack(here: Path) -> None:
+    result = run("-o", "x/" * 1500, "p.avdl")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("too many directories in each other\n")
+
+
 def test_check_names_stale_files_and_writes_nothing(here: Path) -> None:
     both = ("-f", "avsc", "-f", "python", "p.avdl")
     result = run("--check", *both)
-    assert (result.exit_code, result.stderr) == (1, "p.avsc: missing\np.py: missing\n")
+    assert (result.exit_code, result.stderr) == (1, "sf-codegen: p.avsc: missing\nsf-codegen: p.py: missing\n")
     assert os.listdir() == ["p.avdl"]
 
     assert run(*both).exit_code == 0
@@ -138,8 +144,8 @@ def test_check_names_stale_files_and_writes_nothing(here: Path) -> None:
     (here / "p.avdl").write_text(IDL.replace("int x;", "int x; int y;"))
     result = run("--check", *both)
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[0] == "p.avsc: not up to date, 4 lines to add, 0 to remove"
-    assert result.stderr.splitlines()[1].startswith("p.py: not up to date")
+    assert result.stderr.splitlines()[0] == "sf-codegen: p.avsc: not up to date, 4 lines to add, 0 to remove"
+    assert result.stderr.splitlines()[1].startswith("sf-codegen: p.py: not up to date")
     assert (here / "p.avsc").read_text() == before
 
 

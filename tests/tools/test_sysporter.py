@@ -386,7 +386,7 @@ def test_a_threads_id_is_no_processs(refused):
         (["-w", "x.sf", "--pid", "4194305"], "--pid 4194305: there is no such process"),
         (["-w", "x.sf", "-k", "kmod"], "there is only ebpf-core"),
         (["--raw", "-w", "d/"], "--raw records into one file"),
-        (["--raw", "-r", "x.scap", "-w", "y"], "--raw records the running system"),
+        (["--raw", "-r", "x.scap", "-w", "y"], "sysporter: --raw records the running system: without -r\n"),
         (["--raw", "-w", "y", "-G", "5"], "-G is for traces"),
         (["--raw", "-w", "y", "-f", "evt.type = open"], "-f is for traces"),
         (["--raw", "-w", "y", "-c"], "-c is for traces"),
@@ -408,7 +408,9 @@ def test_a_threads_id_is_no_processs(refused):
     ],
 )
 def test_live_options_that_do_not_go_together(refused, arguments, why):
-    assert why in run(*arguments, status=2)
+    said = run(*arguments, status=2)
+    assert why in said
+    assert said.count("\n") == 1
     assert not refused
 
 
@@ -685,6 +687,12 @@ def test_no_capture(data, message):
 
 def test_missing_input():
     assert run("-r", "no.scap", "-w", "x.sf", status=1) == "sysporter: no.scap: does not exist\n"
+    assert files() == []
+
+
+def test_a_directory_too_deep_for_the_stack():
+    said = run("-r", "x.scap", "-w", "x/" * 1500, status=2)
+    assert said.endswith("x/: cannot be made: too many directories in each other\n")
     assert files() == []
 
 
