@@ -23,8 +23,8 @@ class _Type:
         return self
 
 
-bint = char = uchar = short = ushort = int = uint = long = ulong = longlong = ulonglong = _Type()
-Py_ssize_t = size_t = double = void = pointer = const = _Type()
+bint = char = uchar = int = uint = longlong = ulonglong = _Type()
+Py_ssize_t = size_t = double = pointer = const = _Type()
 
 
 def cast(kind: Any, value: Any, **options: Any) -> Any:
@@ -46,12 +46,12 @@ def _same(thing: Any) -> Any:
     return thing
 
 
-def _decorator(*args: Any, **options: Any) -> Callable[[Any], Any]:
+def exceptval(*args: Any, **options: Any) -> Callable[[Any], Any]:
+    """A decorator without effect: uncompiled functions raise what they raise."""
     return _same
 
 
-cclass = cfunc = ccall = inline = final = nogil = no_gc = no_gc_clear = _same
-exceptval = locals = returns = freelist = boundscheck = wraparound = cdivision = initializedcheck = _decorator
+cclass = cfunc = inline = final = no_gc = _same
 
 
 _CLASS = re.compile(r"^cdef class (\w+)")

@@ -71,12 +71,8 @@ _IPS = (*_SOCKETS, *_SERVERS)
 _IPC = (fd_types.FD_FIFO, fd_types.FD_UNIX_SOCK, fd_types.FD_EVENT, fd_types.FD_SIGNALFD, fd_types.FD_INOTIFY)
 _FD_CATEGORIES = {
     **dict.fromkeys((*_FILES, fd_types.FD_DIRECTORY), b"file"),
-    **dict.fromkeys(
-        (fd_types.FD_IPV4_SOCK, fd_types.FD_IPV6_SOCK, fd_types.FD_IPV4_SERVSOCK, fd_types.FD_IPV6_SERVSOCK), b"net"
-    ),
-    **dict.fromkeys(
-        (fd_types.FD_FIFO, fd_types.FD_UNIX_SOCK, fd_types.FD_EVENT, fd_types.FD_SIGNALFD, fd_types.FD_INOTIFY), b"ipc"
-    ),
+    **dict.fromkeys(_IPS, b"net"),
+    **dict.fromkeys(_IPC, b"ipc"),
 }
 # Of two names for a number, libsinsp's; and the kernel's own, which a tracer sees.
 _ERRNO = {number: name.encode() for number, name in errno.errorcode.items()} | {
