@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import sftools
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,6 +44,35 @@ def test_the_readme_shows_what_make_demo_prints(tmp_path: Path) -> None:
         [*run[:2], run[2].format("sysprint"), "-c", fields, str(trace)], check=True, capture_output=True, text=True
     )
     assert printed.stdout in (ROOT / "README.md").read_text()
+
+
+def test_sysprint_says_what_its_document_shows(tmp_path: Path) -> None:
+    """Each `$ command` and the lines below it, in one shell; demo.sf is what make demo makes."""
+    text = (ROOT / "docs" / "sysprint.md").read_text()
+    lines = [line.removeprefix("    ") for line in text.splitlines() if line.startswith("    ")]
+    shown = re.findall(r"^\$ (.*)\n((?:(?!\$ |sysprint host).*\n)*)", "\n".join([*lines, ""]), re.MULTILINE)
+    assert len(shown) >= 6
+    capture = ROOT / "tests" / "fixtures" / "webshell.scap"
+    script = f"""
+        sysporter() {{ {sys.executable} -m sftools.tools.sysporter "$@"; }}
+        sysprint() {{ {sys.executable} -m sftools.tools.sysprint "$@"; }}
+        sysporter -r {capture} -w demo.sf
+    """
+    after = "\nstatus=$?; echo @@@; (exit $status)\n"
+    script += after + after.join(command for command, _ in shown) + after
+    package_root = str(Path(sftools.__file__).parents[1])
+    done = subprocess.run(
+        ["sh", "-c", "exec 2>&1\n" + script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": package_root},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    said = done.stdout.split("@@@\n")
+    assert said[0] == ""
+    for (command, expected), got in zip(shown, said[1:], strict=False):
+        assert got == expected, command
 
 
 @pytest.mark.parametrize("name", ["sysprint", "sysporter", "sf_exporter"])
