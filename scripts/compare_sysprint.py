@@ -125,6 +125,8 @@ def verdict(old: Result, new: Result) -> str:
         if new.rows == old.rows:
             return "both say what is wrong, ours also by its exit code"
         return "the old one fails" if not old.rows else "the old one loses rows"
+    if new.code:
+        return "only ours says what is wrong"
     if old.values is None:
         return "same rows" if old.rows == new.rows else "other rows"
     return "same values" if old.values == new.values else "other values"
