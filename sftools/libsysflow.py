@@ -194,7 +194,7 @@ are not changed later: a callback may keep them. What it returns is ignored; wha
 class SysFlowConfig:
     """All fields of the published configuration, with the defaults of the real library.
 
-    docs/libsysflow.md has what each means and which have no effect while there is no live capture.
+    docs/libsysflow.md has what each means, and which are for live capture, which the driver does not do.
     """
 
     filterContainers: bool = False
@@ -232,7 +232,8 @@ class SysFlowDriver:
     def __init__(self, config: SysFlowConfig) -> None:
         if not config.scapInputPath:
             raise SysFlowException(
-                "live capture is not supported: set scapInputPath to a capture", SysFlowError.OperationNotSupported
+                "no capture: set scapInputPath (live capture is sysporter's, not the driver's)",
+                SysFlowError.OperationNotSupported,
             )
         if not (config.filePath or config.socketPath or config.callback):
             raise SysFlowException("no output: set callback, filePath or socketPath")
