@@ -83,6 +83,8 @@ def test_every_option_is_documented(name: str) -> None:
         names = [*parameter.opts, *parameter.secondary_opts]
         if parameter.param_type_name == "option":
             assert any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) for name in names), names
+        if parameter.envvar:
+            assert re.search(rf"\b{parameter.envvar}\b", text), parameter.envvar
 
 
 def test_every_module_that_the_map_of_the_reader_names_exists() -> None:

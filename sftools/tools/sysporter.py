@@ -19,7 +19,7 @@ from sftools import __version__, newfile
 from sftools.avro import outputs
 from sftools.avro.container import CODECS, ContainerWriter
 from sftools.engine.options import CONSUME, FLOW, MODES, READ_ALL, READ_SELECTED, EngineOptions
-from sftools.errors import EXIT_DAMAGED, EXIT_OK, UsageError
+from sftools.errors import EXIT_DAMAGED, EXIT_OK, OutputError, UsageError
 from sftools.limits import MAX_ROTATE_SECONDS
 from sftools.live import DEFAULT_BUFFER, DEFAULT_SNAPLEN, MAX_SNAPLEN
 from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, port, port_each, trace_name
@@ -516,9 +516,9 @@ def _make_directory(directory: str) -> None:
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{directory}: cannot be made: {error.strerror}") from None
+        raise OutputError(f"{directory}: cannot be made: {error.strerror}") from None
     except RecursionError:  # makedirs calls itself for each
-        raise UsageError(f"{directory}: cannot be made: too many directories in each other") from None
+        raise OutputError(f"{directory}: cannot be made: too many directories in each other") from None
 
 
 def _on_command_line(context: click.Context, name: str) -> bool:

@@ -690,9 +690,13 @@ def test_missing_input():
     assert files() == []
 
 
-def test_a_directory_too_deep_for_the_stack():
-    said = run("-r", "x.scap", "-w", "x/" * 1500, status=2)
-    assert said.endswith("x/: cannot be made: too many directories in each other\n")
+@pytest.mark.parametrize(
+    ("directory", "why"),
+    [("x/" * 1500, "too many directories in each other"), ("x.scap/y/", "Not a directory")],
+    ids=["too deep for the stack", "below a file"],
+)
+def test_a_directory_that_cannot_be_made(directory, why):
+    assert run("-r", "x.scap", "-w", directory, status=1) == f"sysporter: {directory}: cannot be made: {why}\n"
     assert files() == []
 
 
