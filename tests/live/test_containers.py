@@ -80,9 +80,6 @@ class Docker(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def address_string(self) -> str:
-        return "unix"
-
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
