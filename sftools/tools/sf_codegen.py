@@ -40,7 +40,7 @@ MARK_BYTES = 4096
 @click.option("-t", "--type", "type_name", metavar="NAME", help="The type of the avsc. [the last one in the file]")
 @click.option("--check", is_flag=True, help="Write nothing; name the files that are not up to date and exit with 1.")
 @click.option("--force", is_flag=True, help="Also overwrite files that sf-codegen did not make.")
-@click.version_option(__version__, prog_name=NAME)
+@click.version_option(__version__, "-v", "--version", message="%(prog)s %(version)s", prog_name=NAME)
 def main(
     idl: tuple[str, ...], formats: tuple[str, ...], output: str, type_name: str | None, check: bool, force: bool
 ) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from sftools import __version__
 from sftools.schema import versions
 from sftools.schema.codegen import compile_idl
 from sftools.schema.codegen.model import Record
@@ -79,6 +80,11 @@ def test_wrong_usage(here: Path, arguments: list[str], message: str) -> None:
 
 def test_no_file_is_wrong_usage() -> None:
     assert run().exit_code == 2
+
+
+@pytest.mark.parametrize("option", ["-v", "--version"])
+def test_version(option: str) -> None:
+    assert run(option).output == f"sf-codegen {__version__}\n"
 
 
 def test_errors_name_the_place(here: Path) -> None:
