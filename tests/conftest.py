@@ -8,9 +8,11 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,6 +50,44 @@ def pytest_configure(config: pytest.Config) -> None:
     running = os.open(os.path.join(directory, "running"), os.O_RDWR)
     config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
     config.add_cleanup(lambda: os.close(running))
+
+
+class Listener:
+    """A listening socket for sysporter's -u, and the messages that its one client sends."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._server.bind(path)
+        self._server.listen(1)
+        self._messages: list[bytes] = []
+        self._thread = threading.Thread(target=self._receive)
+        self._thread.start()
+
+    def _receive(self) -> None:
+        with contextlib.suppress(OSError), self._server.accept()[0] as client:
+            while message := client.recv(1 << 20):
+                self._messages.append(message)
+
+    def messages(self) -> list[bytes]:
+        """All of them, once the client has closed its end."""
+        self._thread.join()
+        return self._messages
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)  # nobody may have come
+        self._thread.join()
+        self._server.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with tempfile.TemporaryDirectory(prefix="sftools-") as directory:  # a socket's path is short
+        it = Listener(os.path.join(directory, "socket"))
+        try:
+            yield it
+        finally:
+            it.close()
 
 
 def _missing(what: str) -> NoReturn:

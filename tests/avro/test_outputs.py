@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from functools import partial
 
 import pytest
@@ -119,50 +118,24 @@ def test_stream_whose_reader_is_gone():
 # -- sockets
 
 
-@pytest.fixture
-def listener(tmp_path):
-    """A listening socket and the messages that its one client sends."""
-    path = str(tmp_path / "socket")
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    server.bind(path)
-    server.listen(1)
-    messages: list[bytes] = []
-
-    def receive() -> None:
-        client, _ = server.accept()
-        with client:
-            while message := client.recv(1 << 20):
-                messages.append(message)
-
-    thread = threading.Thread(target=receive)
-    thread.start()
-    yield path, thread, messages
-    thread.join()
-    server.close()
-
-
 def test_socket_gets_a_message_for_each_record(listener):
-    path, thread, messages = listener
-    output = SocketOutput(path)
+    output = SocketOutput(listener.path)
     output.begin(0)
     for datum in (b"one", b"two", b"x" * 150_000):
         output.datum(datum)
     output.block(b"onetwo", 2)
     output.commit()
-    thread.join()
-    assert messages == [b"one", b"two", b"x" * 150_000]
+    assert listener.messages() == [b"one", b"two", b"x" * 150_000]
     assert output.bytes_written == 150_006
 
 
 def test_socket_and_file(listener, tmp_path):
-    path, thread, messages = listener
-    output = Both(file_output(tmp_path / "x.sf"), SocketOutput(path))
+    output = Both(file_output(tmp_path / "x.sf"), SocketOutput(listener.path))
     assert output.begin(0) == str(tmp_path / "x.sf")
     output.datum(b"\x02")
     output.block(b"\x02", 1)
     output.commit()
-    thread.join()
-    assert messages == [b"\x02"]
+    assert listener.messages() == [b"\x02"]
     assert (tmp_path / "x.sf").stat().st_size == output.bytes_written - 1
 
 

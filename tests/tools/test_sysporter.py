@@ -6,7 +6,6 @@ import gzip
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -445,28 +444,14 @@ def test_version_and_help():
 
 
 @pytest.mark.parametrize("also", [False, True])
-def test_socket(also):
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    server.bind("socket")
-    server.listen(1)
-    messages: list[bytes] = []
-
-    def receive() -> None:
-        client, _ = server.accept()
-        with client:
-            while message := client.recv(1 << 20):
-                messages.append(message)
-
-    thread = threading.Thread(target=receive)
-    thread.start()
-    run("-r", "x.scap", "-u", "socket", *(["-w", "x.sf"] if also else []), OUTPUT="unused.sf")
-    thread.join()
-    server.close()
+def test_socket(also, listener):
+    run("-r", "x.scap", "-u", listener.path, *(["-w", "x.sf"] if also else []), OUTPUT="unused.sf")
+    messages = listener.messages()
     run("-r", "x.scap", "-w", "y.sf", "--codec", "null")
     assert len(messages) == len(records("y.sf"))
     start = Path("y.sf").read_bytes()
     assert all(message in start for message in messages[1:]), "each message is a record as a file has it"
-    assert files() == (["socket", "x.sf", "y.sf"] if also else ["socket", "y.sf"])
+    assert files() == (["x.sf", "y.sf"] if also else ["y.sf"])
 
 
 def test_socket_that_nobody_listens_on():
