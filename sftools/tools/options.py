@@ -1,7 +1,8 @@
-"""Options that several commands have: names, sizes, those of S3, and options with an optional value."""
+"""Options that several commands have: those of S3; and the types of options: names, numbers, sizes, yes or no."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
     from sftools.store.s3 import S3Options
 
     _Text = click.ParamType[str]
-    _Number = click.ParamType[int]
+    _Bytes = click.ParamType[int]
 else:  # click before 8.4 has no type parameter there
-    _Text = _Number = click.ParamType
+    _Text = _Bytes = click.ParamType
 
 
 class OptionalBool(click.types.BoolParamType):
@@ -44,7 +45,25 @@ class Name(_Text):
         return str(value)
 
 
-class Size(_Number):
+class Whole(click.IntRange):
+    """A whole number within bounds."""
+
+    name = "whole number"
+
+
+class Number(click.FloatRange):
+    """A number within bounds: a NaN, which is neither below nor above any, is none."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a valid number.", param, ctx)
+        return number
+
+
+class Size(_Bytes):
     """Bytes: 4096, 512K, 32M, 1G."""
 
     name = "size"
@@ -60,7 +79,7 @@ class Size(_Number):
 
 _S3_OPTIONS = (
     click.option("-e", "--s3endpoint", metavar="HOST", help="S3 server, host[:port] or URL. [S3_ENDPOINT, AWS]"),
-    click.option("-p", "--s3port", type=click.IntRange(1, 65535), metavar="PORT", help="Its port. [S3_PORT, 443]"),
+    click.option("-p", "--s3port", type=Whole(1, 65535), metavar="PORT", help="Its port. [S3_PORT, 443]"),
     click.option(
         "-a", "--s3accesskey", metavar="KEY", help="S3 access key. [S3_ACCESS_KEY, a secret file, AWS's chain]"
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ from sftools import __version__
 from sftools.errors import ENDING_SIGNALS, UsageError
 from sftools.limits import MAX_CONFIG_BYTES
 from sftools.tools.command import Command
-from sftools.tools.options import OptionalBool
+from sftools.tools.options import Number, OptionalBool, Whole
 from sftools.tools.terminal import printable
 
 if TYPE_CHECKING:
@@ -73,17 +72,9 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
     context.default_map = defaults
 
 
-class _Amount(click.FloatRange):
-    """A number from `min` to a billion: threads cannot wait for ever, nor for what is no number."""
-
-    def __init__(self, min: float = 0) -> None:
-        super().__init__(min=min, max=1e9)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value} is no number.", param, ctx)
-        return number
+def _amount(min: float = 0) -> Number:
+    """Up to a billion: threads cannot wait for ever."""
+    return Number(min=min, max=1e9)
 
 
 @click.command(
@@ -121,9 +112,7 @@ class _Amount(click.FloatRange):
     metavar="HOST",
     help="S3 server; aws is AWS itself. [localhost]",
 )
-@click.option(
-    "--s3port", type=click.IntRange(1, 65535), default=None, envvar="S3_PORT", metavar="PORT", help="Its port. [443]"
-)
+@click.option("--s3port", type=Whole(1, 65535), default=None, envvar="S3_PORT", metavar="PORT", help="Its port. [443]")
 @click.option(
     "--s3accesskey", default=None, metavar="KEY", help="Better S3_ACCESS_KEY or a secret file: others see options."
 )
@@ -142,7 +131,7 @@ class _Amount(click.FloatRange):
 @click.option("--secure", type=OptionalBool(), default=True, metavar="[BOOL]", envvar="SECURE", help="With TLS. [yes]")
 @click.option(
     "--scaninterval",
-    type=_Amount(0.05),
+    type=_amount(0.05),
     default=1.0,
     envvar="INTERVAL",
     metavar="S",
@@ -150,7 +139,7 @@ class _Amount(click.FloatRange):
 )
 @click.option(
     "--timeout",
-    type=_Amount(),
+    type=_amount(),
     default=5.0,
     envvar="TIMEOUT",
     metavar="S",
@@ -158,7 +147,7 @@ class _Amount(click.FloatRange):
 )
 @click.option(
     "--agemin",
-    type=_Amount(),
+    type=_amount(),
     default=60.0,
     envvar="AGEMIN",
     metavar="MIN",
@@ -190,7 +179,7 @@ class _Amount(click.FloatRange):
 @click.option("--dry-run", is_flag=True, help="Print what would be exported, and end.")
 @click.option(
     "--settle",
-    type=_Amount(),
+    type=_amount(),
     default=300.0,
     envvar="SETTLE",
     metavar="S",
@@ -206,7 +195,7 @@ class _Amount(click.FloatRange):
 @click.option("--rate", metavar="BYTES/S", default=None, envvar="RATE", help="At most; 500k, 2M, 1Mi are understood.")
 @click.option(
     "--jobs",
-    type=click.IntRange(1, 256),
+    type=Whole(1, 256),
     default=64,
     envvar="JOBS",
     metavar="N",

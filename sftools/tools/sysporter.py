@@ -26,7 +26,7 @@ from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, 
 from sftools.schema.versions import LATEST, VERSIONS, schema_json
 from sftools.source import STDIN
 from sftools.tools.command import COMMAND, Command
-from sftools.tools.options import Name, Size
+from sftools.tools.options import Name, Number, Size, Whole
 from sftools.tools.terminal import Progress, say, tell
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class _Sysporter(Command):
 @click.option(
     "-G",
     "--rotate",
-    type=click.IntRange(0, MAX_ROTATE_SECONDS),
+    type=Whole(0, MAX_ROTATE_SECONDS),
     metavar="SECONDS",
     envvar="INTERVAL",
     show_envvar=True,
@@ -158,7 +158,7 @@ class _Sysporter(Command):
 )
 @click.option(
     "--file-read-mode",
-    type=click.IntRange(READ_ALL, READ_SELECTED),
+    type=Whole(READ_ALL, READ_SELECTED),
     default=READ_SELECTED,
     metavar="0|1|2",
     envvar="FILE_READ_MODE",
@@ -181,7 +181,7 @@ class _Sysporter(Command):
 @click.option("--codec", type=click.Choice(CODECS), default=CODECS[0], help=f"Compression. [{CODECS[0]}]")
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=1,
     metavar="N",
     help="Convert N of several inputs at a time (with -w DIR/). [1]",
@@ -196,7 +196,7 @@ class _Sysporter(Command):
     "--pid",
     "pids",
     multiple=True,
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="PID",
     help="Live: only this process and its children.",
 )
@@ -206,13 +206,13 @@ class _Sysporter(Command):
 )
 @click.option(
     "--duration",
-    type=click.FloatRange(0, MAX_ROTATE_SECONDS, min_open=True),
+    type=Number(0, MAX_ROTATE_SECONDS, min_open=True),
     metavar="SECONDS",
     help="Live: end after so long.",
 )
 @click.option(
     "--snaplen",
-    type=click.IntRange(0, MAX_SNAPLEN),
+    type=Whole(0, MAX_SNAPLEN),
     default=DEFAULT_SNAPLEN,
     metavar="BYTES",
     help=f"Live: so much data of each read and write. [{DEFAULT_SNAPLEN}]",
@@ -225,7 +225,7 @@ class _Sysporter(Command):
 @click.option(
     "-t",
     "cri_timeout",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=1000,
     metavar="MS",
     help="Live: how long that may take. [1000]",
@@ -233,7 +233,7 @@ class _Sysporter(Command):
 @click.option(
     "-s",
     "--sampling-ratio",
-    type=click.IntRange(1, 1_000_000_000),
+    type=Whole(1, 1_000_000_000),
     envvar="SAMPLING_RATIO",
     show_envvar=True,
     default=1,
@@ -372,9 +372,7 @@ def _process(pid: int) -> int:
 
 
 def _patience(given: dict[str, Any]) -> newfile.Patience:
-    """With the reader of a live capture. Raises UsageError."""
-    if given["duration"] is not None and math.isnan(given["duration"]):  # which passes as in any range
-        raise UsageError("--duration: not a number of seconds")
+    """With the reader of a live capture."""
     return newfile.Patience(given["duration"] or math.inf)
 
 

@@ -16,7 +16,7 @@ import click
 from sftools import __version__
 from sftools.errors import EXIT_DAMAGED, EXIT_ERROR, EXIT_OK, OutputError, SftoolsError, UsageError
 from sftools.tools.command import Command
-from sftools.tools.options import Name, s3_options, s3_settings
+from sftools.tools.options import Name, Whole, s3_options, s3_settings
 from sftools.tools.terminal import Progress, say, tell
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ _SLICE = 4096
     metavar="FILE",
     help="Macros and lists for -f; may be given again.",
 )
-@click.option("-n", "--first", type=click.IntRange(min=1), metavar="N", help="Only the first N records.")
-@click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Only the last N records.")
+@click.option("-n", "--first", type=Whole(min=1), metavar="N", help="Only the first N records.")
+@click.option("--tail", type=Whole(min=1), metavar="N", help="Only the last N records.")
 @click.option("--sort", metavar="FIELD", help="In the order of this field; -FIELD is the other way round.")
 @click.option("--recursive", is_flag=True, help="Enter directories in directories, too.")
 @click.option(

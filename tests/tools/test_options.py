@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from sftools.tools.command import Command
-from sftools.tools.options import s3_options, s3_settings
+from sftools.tools.options import Number, Size, Whole, s3_options, s3_settings
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,28 @@ def test_an_empty_name(tool: str, arguments: list[str], what: str) -> None:
     name = tool.replace("_", "-")
     assert result.stderr == f"{name}: Invalid value for {what}: the name is empty.\n"
     assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "expected"),
+    [
+        (Whole(1, 9), "9", 9),
+        (Whole(1, 9), "10", "10 is not in the range 1<=x<=9."),
+        (Whole(1, 9), "1e0", "'1e0' is not a valid whole number."),
+        (Number(0, 9), "1e0", 1.0),
+        (Number(0, 9), "9.5", "9.5 is not in the range 0<=x<=9."),
+        (Number(0, 9), "nan", "'nan' is not a valid number."),
+        (Number(0, 9), "x", "'x' is not a valid number."),
+        (Size(), "4k", 4096),
+        (Size(), "4kk", "'4kk' is no size; such are 4096, 512K, 32M and 1G."),
+    ],
+)
+def test_numbers(kind: click.ParamType, given: str, expected: Any) -> None:
+    try:
+        got: Any = kind.convert(given, None, None)
+    except click.BadParameter as error:
+        got = error.message
+    assert got == expected
 
 
 @click.command(cls=Command)

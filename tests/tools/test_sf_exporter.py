@@ -107,7 +107,7 @@ def test_settings_from_a_file_and_the_environment(place: Path) -> None:
         (["--dir", "/a", "--metrics-file", "/a/b/m.prom", "--mode", "cont-update-recur"], "--metrics-file"),
         (["--ca-bundle", "/nowhere.pem"], "No such file"),
         (["--ca-bundle", __file__], "there are no certificates"),
-        (["--settle", "nan"], "is no number"),
+        (["--settle", "nan"], "'--settle': 'nan' is not a valid number"),
         (["--scaninterval", "inf"], "--scaninterval"),
         (["--timeout", "-1"], "--timeout"),
     ],

@@ -402,7 +402,7 @@ def test_a_threads_id_is_no_processs(refused):
         (["-w", "y", "--comm", ""], "--comm: no thread has an empty name"),
         (["-w", "x.sf", "--buffer", "many"], "is no size"),
         (["-w", "x.sf", "--duration", "inf"], "inf is not in the range"),
-        (["-w", "x.sf", "--duration", "nan"], "--duration: not a number"),
+        (["-w", "x.sf", "--duration", "nan"], "'--duration': 'nan' is not a valid number"),
         (["-w", "x.sf", "--"], "after -- stands no command"),
     ],
 )
