@@ -70,7 +70,7 @@ s3-servers: $(VENV)/.ready ## install the S3 servers that tests use: Ceph's gate
 
 test: lint test-compiled test-pure ## everything that CI runs
 
-test-compiled: setup
+test-compiled: setup ## only the tests, compiled
 	SFTOOLS_EXPECT=compiled $(BIN)/python -m pytest --numprocesses auto
 
 # An installed copy without compiled modules; PYTHONSAFEPATH keeps the checkout, which has them, off sys.path.

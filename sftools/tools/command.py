@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from sftools.errors import EXIT_ERROR, EXIT_OK, ExistsError, SftoolsError
+from sftools.errors import EXIT_ERROR, EXIT_OK, ExistsError, SftoolsError, UsageError
 from sftools.tools.options import OptionalBool
 from sftools.tools.terminal import ended_by_signals, say, tell
 
@@ -54,7 +54,12 @@ class Command(click.Command):
         if instruction := os.environ.get(variable):
             from click.shell_completion import shell_complete
 
-            raise click.exceptions.Exit(shell_complete(self, {}, name, variable, instruction))
+            try:
+                raise click.exceptions.Exit(shell_complete(self, {}, name, variable, instruction))
+            except (KeyError, ValueError):
+                raise UsageError(
+                    f"{variable}={instruction}: is for shells, which set COMP_WORDS and COMP_CWORD"
+                ) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, list(self._written_out(ctx, args)))

@@ -209,3 +209,11 @@ def test_shells_complete_options(name: str) -> None:
         assert running.stdout is not None
         assert running.stdout.read() == b"plain,--help\n"
     assert running.returncode == 0
+
+
+@pytest.mark.parametrize("more", [{}, {"COMP_WORDS": "sysprint", "COMP_CWORD": "x"}])
+def test_who_completes_without_a_shell(more: dict[str, str]) -> None:
+    with start("sysprint", stdout=subprocess.PIPE, _SYSPRINT_COMPLETE="bash_complete", **more) as running:
+        assert running.stderr is not None
+        assert running.stderr.read().startswith(b"sysprint: _SYSPRINT_COMPLETE=bash_complete: is for shells")
+    assert running.returncode == 2
