@@ -136,5 +136,5 @@ def _unwritten(name: str, error: OSError) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if isinstance(error, BrokenPipeError):  # a reader that goes away, as head does, is no error
         return EXIT_OK
-    say(name, f"cannot write: {error.strerror}")
+    say(name, f"stdout: cannot be written: {error.strerror}")
     return EXIT_ERROR

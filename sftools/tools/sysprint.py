@@ -327,7 +327,7 @@ def _write(rows: Iterator[Row], reading: _Reading, given: dict[str, Any], fields
         if isinstance(error, DecodeError):
             raise SftoolsError(f"a record cannot be decoded: {error}") from None
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError) and file is not None:
-            raise OutputError(f"{target}: cannot be written to: {error.strerror or error}") from None
+            raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from None
         raise
     return count
 

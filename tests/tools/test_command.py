@@ -170,7 +170,7 @@ def test_what_cannot_be_written_is_an_error_of_one_line(name: str, option: str) 
     with open("/dev/full", "wb") as full, start(name, option, stdout=full) as running:
         assert running.stderr is not None
         said = running.stderr.read().decode()
-    assert said == f"{name.replace('_', '-')}: cannot write: No space left on device\n"
+    assert said == f"{name.replace('_', '-')}: stdout: cannot be written: No space left on device\n"
     assert running.returncode == 1
 
 

@@ -440,10 +440,10 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_a_full_disk_is_an_error() -> None:
     with open("/dev/full", "wb") as full:
         done = process(WEBSHELL, capture_output=False, stdout=full, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (1, b"sysprint: cannot write: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, b"sysprint: stdout: cannot be written: No space left on device\n")
     done = process(WEBSHELL, "-w", "/dev/full")
     assert done.returncode == 1
-    assert done.stderr == b"sysprint: /dev/full: cannot be written to: No space left on device\n"
+    assert done.stderr == b"sysprint: /dev/full: cannot be written: No space left on device\n"
 
 
 def test_stats() -> None:

@@ -128,7 +128,7 @@ def test_commands_work_without_standard_streams(tmp_path: Path) -> None:
     assert (done.returncode, "cannot be written" in done.stderr) == (1, True)
     assert shell(tmp_path, "sysprint", "out.sf 2>&-").stdout.count("\n") == 28
     done = shell(tmp_path, "sysprint", "out.sf >&-")
-    assert (done.returncode, done.stderr.startswith("sysprint: cannot write")) == (1, True)
+    assert (done.returncode, done.stderr.startswith("sysprint: stdout: cannot be written")) == (1, True)
     assert shell(tmp_path, "sysprint", "-o csv -w out.csv out.sf >&-").returncode == 0
     assert (tmp_path / "out.csv").exists()
 
