@@ -16,13 +16,11 @@ import click
 from click.core import ParameterSource
 
 from sftools import __version__, newfile
-from sftools.avro import outputs
 from sftools.avro.container import CODECS, ContainerWriter
 from sftools.engine.options import CONSUME, FLOW, MODES, READ_ALL, READ_SELECTED, EngineOptions
 from sftools.errors import EXIT_DAMAGED, EXIT_OK, OutputError, UsageError
 from sftools.limits import MAX_ROTATE_SECONDS
 from sftools.live import DEFAULT_BUFFER, DEFAULT_SNAPLEN, MAX_SNAPLEN
-from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, port, port_each, trace_name
 from sftools.schema.versions import LATEST, VERSIONS, schema_json
 from sftools.source import STDIN
 from sftools.tools.command import COMMAND, Command
@@ -30,7 +28,9 @@ from sftools.tools.options import Name, Number, Size, Whole
 from sftools.tools.terminal import Progress, say, tell
 
 if TYPE_CHECKING:
+    from sftools.avro import outputs
     from sftools.live.session import Session
+    from sftools.porter import Stats
 
 NAME = "sysporter"
 # The existing collector's drivers; there is only the first, which needs no module and no headers.
@@ -288,6 +288,8 @@ def main(context: click.Context, /, **given: Any) -> int:
         return _record(context, given, command, write, socket)
     if not write and not socket:
         raise UsageError("no output: -w FILE, -w DIR/, -w - for standard output, or -u SOCKET")
+    from sftools.avro import outputs  # these take their time, and --help needs none of them
+    from sftools.porter import PorterOptions, Stats, check_distinct, find_captures, port, port_each, trace_name
 
     options = PorterOptions(
         engine=EngineOptions(
@@ -486,6 +488,8 @@ def _output(
     patience: newfile.Patience | None,
 ) -> outputs.Output:
     """The one output of all inputs; the names are those of the existing collector."""
+    from sftools.avro import outputs
+
     file: outputs.Output | None = None
     live = patience is not None  # another capture may write to the same directory, or have ended this second
     if write == "-":

@@ -443,6 +443,16 @@ def test_version_and_help():
         assert "Exit status: 0 done" in result.stdout
 
 
+def test_help_needs_little():
+    code = "import sys; from sftools.tools.sysporter import main\nprint(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert "sftools.engine.options" in loaded
+    assert not {"sftools.porter", "sftools.engine.engine_cy", "sftools.filter", "sftools.live.loader"} & loaded
+    assert not {"fastavro", "lark", "zstandard", "isal", "cramjam"} & loaded
+
+
 @pytest.mark.parametrize("also", [False, True])
 def test_socket(also, listener):
     run("-r", "x.scap", "-u", listener.path, *(["-w", "x.sf"] if also else []), OUTPUT="unused.sf")
