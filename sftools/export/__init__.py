@@ -1,1 +1,1 @@
-"""Ships finished traces to a store and loses none: names, scan, files, journal, ship (one file), service (the loop)."""
+"""Ships finished traces to a store and loses none: ship (one file), lane (one directory), service (all of them)."""

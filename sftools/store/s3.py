@@ -1,4 +1,4 @@
-"""S3 and what speaks like it: lists buckets and streams their objects. The only module that uses boto3.
+"""S3 and what speaks like it, to read from: lists buckets and streams their objects. What writes is boto_store.
 
 Objects are read as they arrive: memory does not grow with their size. A connection that breaks is resumed where it
 broke; an object that is replaced meanwhile is noticed by its ETag.
