@@ -221,14 +221,14 @@ class Content:
         return map(self._again, self._read_parts(None))
 
     def _digested(self, part: Part) -> Part:
-        md5 = self._beside(_md5, part) if part.size > PIECE_BYTES else None
+        md5 = self._beside(Part.md5_of_bytes, part) if part.size > PIECE_BYTES else None
         whole = self.compression == "none" and part.size == self.plain_size
         sha256 = self._stored if whole else hashlib.sha256()
         for piece in part.pieces():
             sha256.update(piece)
             if not whole:
                 self._stored.update(piece)
-        return replace(part, md5=md5.result() if md5 else _md5(part), sha256=sha256.hexdigest())
+        return replace(part, md5=md5.result() if md5 else part.md5_of_bytes(), sha256=sha256.hexdigest())
 
     def _again(self, part: Part) -> Part:
         if part.number > len(self._parts) or part.size != self._parts[part.number - 1].size:
@@ -275,10 +275,3 @@ class Content:
 
 def _gone(at: int, size: int) -> bytes:
     raise ValueError("these bytes have to be made again")
-
-
-def _md5(part: Part) -> bytes:
-    digest = hashlib.md5(usedforsecurity=False)
-    for piece in part.pieces():
-        digest.update(piece)
-    return digest.digest()

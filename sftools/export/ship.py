@@ -132,6 +132,19 @@ def _alone(place: str, key: str) -> Iterator[None]:
                 del _BUSY[place, key]
 
 
+@contextlib.contextmanager
+def _telling_if_changed(part: Part) -> Iterator[None]:
+    """Around a request with a part. A file that has changed since it was hashed is refused for its MD5, as if it were
+    damaged on its way: that is no outage of the store, for which all other files would wait. Raises Changed then.
+    """
+    try:
+        yield
+    except (Unavailable, NoUpload):  # rclone's server drops the upload
+        if part.md5_of_bytes() != part.md5:
+            raise Changed("changed while it was sent") from None
+        raise
+
+
 @dataclass(slots=True)
 class Shipper:
     """Ships files of one directory to one store.
@@ -176,6 +189,8 @@ class Shipper:
             large = self.parts.large if before.size > part_bytes else contextlib.nullcontext()
             with alone, large, self.parts.place(min(before.size, part_bytes)) as room:
                 content = Content(fd, before.size, part_bytes, self.compression, self.parts.do)
+                if final and Identity.of(os.fstat(fd)) != before:
+                    raise Changed("changed while it was read")  # MD5 and SHA-256 may be of different bytes
                 one = _One(self, root, relative, fd, before, content, final, room)
                 key = one.place(look)
             before = one.before
@@ -277,6 +292,8 @@ class _One:
             found = store.head(key)
             if found is None:
                 raise Unavailable(f"{store.place}: {key} is not there after it was written")
+        if self._begin(content.plain_size) != content.plain_sha256:
+            raise Changed("changed while it was sent")  # to a store that does not compare the MD5
         raise Unavailable(f"{store.place}: {key} is not what was sent, {_TRIES} times")
 
     def _is_ours_and_whole(self, key: str, found: ObjectInfo) -> bool:
@@ -334,11 +351,13 @@ class _One:
             return
         self.shipper.rate.take(content.size)
         part, meta = next(content.parts()), self._meta()
-        store.put(key, part, meta, condition)
+        with _telling_if_changed(part):
+            store.put(key, part, meta, condition)
         if store.conditions is None and condition is not None and not condition.etag and content.size <= _PROBE_BYTES:
             # Does it honour conditions? The same object again does no harm where it does not.
             try:
-                store.put(key, part, meta, Condition())
+                with _telling_if_changed(part):
+                    store.put(key, part, meta, Condition())
                 store.conditions = False
             except Taken:
                 store.conditions = True
@@ -417,7 +436,8 @@ class _One:
 
     def _send_part(self, key: str, upload: str, part: Part) -> str:
         try:
-            etag = self.store.put_part(key, upload, part)
+            with _telling_if_changed(part):
+                etag = self.store.put_part(key, upload, part)
         except NoConditions as error:  # 501, but there was none
             raise StoreError(str(error)) from None
         self.shipper.at("part sent")

@@ -79,7 +79,7 @@ class DirectoryStore:
                 if not os.path.exists(path) or not os.path.samestat(os.fstat(fd), os.stat(path)):
                     raise Unavailable(f"{self.place}: somebody else has written {key}")
                 os.ftruncate(fd, 0)
-                _write_all(fd, part)
+                self._write(fd, key, part)
                 self.complete(key, upload, (), condition)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -102,7 +102,7 @@ class DirectoryStore:
             except FileNotFoundError:
                 raise NoUpload(f"{self.place}: an unfinished file is gone") from None
             try:
-                _write_all(fd, part)
+                self._write(fd, key, part)
             finally:
                 os.close(fd)
         return part.md5.hex()
@@ -163,6 +163,18 @@ class DirectoryStore:
             _sync(os.path.dirname(target))
         return True
 
+    def _write(self, fd: int, key: str, part: Part) -> None:
+        """Compares the MD5 as S3 does, so that nothing else than what was hashed gets a name."""
+        offset, md5 = part.offset, hashlib.md5(usedforsecurity=False)
+        for piece in part.pieces():
+            md5.update(piece)
+            rest = memoryview(piece)
+            while rest:
+                done = os.pwrite(fd, rest, offset)
+                rest, offset = rest[done:], offset + done
+        if md5.digest() != part.md5:
+            raise Unavailable(f"{self.place}: part {part.number} of {key} was damaged on its way")
+
     def _directories(self, path: str) -> None:
         """Make the directories of a path, none of them through a symbolic link below the root."""
         directory = os.path.dirname(path)
@@ -214,15 +226,6 @@ _UPLOAD = re.compile(r"[0-9a-f]{32}-(whole|[0-9a-f]{16})")
 
 def _upload_name(key: str) -> str:
     return hashlib.sha256(os.fsencode(key)).hexdigest()[:32]
-
-
-def _write_all(fd: int, part: Part) -> None:
-    offset = part.offset
-    for piece in part.pieces():
-        rest = memoryview(piece)
-        while rest:
-            done = os.pwrite(fd, rest, offset)
-            rest, offset = rest[done:], offset + done
 
 
 def _etag(found: os.stat_result) -> str:

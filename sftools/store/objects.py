@@ -102,6 +102,13 @@ class Part:
     def pieces(self) -> Iterator[bytes]:
         return pieces(self.read, self.size)
 
+    def md5_of_bytes(self) -> bytes:
+        """What `md5` is to be, or was: the bytes are read for it."""
+        digest = hashlib.md5(usedforsecurity=False)
+        for piece in self.pieces():
+            digest.update(piece)
+        return digest.digest()
+
 
 class Store(Protocol):
     """Objects by key. All calls raise StoreError; they may come from several threads at once."""

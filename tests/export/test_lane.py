@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +17,7 @@ from sftools.export.lane import Lane
 from sftools.export.scan import MOVE_DEL
 from sftools.export.settings import LaneSettings, Settings
 from sftools.store.directory import DirectoryStore
-from sftools.store.objects import Condition, Part, StoreError, Unavailable
+from sftools.store.objects import PIECE_BYTES, Condition, Part, StoreError, Unavailable
 
 EPOCH = 1_714_557_600
 
@@ -126,6 +128,37 @@ def test_a_file_that_takes_long_holds_up_no_others(jobs: int, source: Path, lane
         go_on.set()
         made._stop.set()
         running.join(60)
+
+
+@pytest.mark.parametrize("unreadable", [True, False])
+def test_a_file_that_cannot_be_sent_as_it_was_hashed_is_no_outage(
+    unreadable: bool, source: Path, lane: Callable[..., Lane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is unreadable, or changes, once it is to be written: in the midst of a request to the store."""
+    path = source / str(EPOCH + 7)
+    path.write_bytes(bytes(2 * PIECE_BYTES))
+    outages, failing, pread = [], set[int](), os.pread
+    monkeypatch.setattr(Lane, "_outage_begins", lambda self, error: outages.append(error))
+
+    def failing_pread(fd: int, size: int, at: int) -> bytes:
+        if failing and os.fstat(fd).st_ino in failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(fd, size, at)
+
+    monkeypatch.setattr("os.pread", failing_pread)
+
+    def refuse(key: str) -> None:
+        if path.name in key and unreadable:
+            failing.add(path.stat().st_ino)
+        elif path.name in key:
+            path.write_bytes(os.urandom(2 * PIECE_BYTES))
+
+    made = lane(refuse, once=True, jobs=4)
+    made.start()
+    made.run()
+    assert not outages
+    assert left(source) == made.status.not_exported == 1
+    assert ("cannot be read: Input/output error" in made.status.error) == unreadable
 
 
 def test_a_clock_that_is_set_forward_drops_no_new_files(

@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from sftools.export.names import KeyRule
 from sftools.export.parts import Parts
 from sftools.export.ship import Rate, Result, Shipper, Stopped
 from sftools.store.objects import (
+    PIECE_BYTES,
     Condition,
     NoConditions,
     NoUpload,
@@ -284,6 +286,63 @@ def test_a_file_that_changes_is_sent_again(point: str, size: int, tmp_path: Path
     store = Memory()
     assert ship(store, tmp_path, root) is Result.REMOVED
     assert [content for content, *_ in store.objects.values()] == [data + b"more"]
+
+
+@pytest.mark.parametrize("compares", [True, False])
+@pytest.mark.parametrize(("compression", "part_size"), [("none", 1 << 20), ("none", 300_000), ("gzip", 300_000)])
+def test_a_file_that_changes_between_hashing_and_sending(
+    compression: str, part_size: int, compares: bool, tmp_path: Path, root: int
+) -> None:
+    """The store refuses other bytes than their MD5 says, or stores them: neither is an outage for all files."""
+
+    class Comparing(Memory):
+        def put(self, key: str, part: Part, meta: Mapping[str, str], condition: Condition | None) -> None:
+            self.compare(part)
+            super().put(key, part, meta, condition)
+
+        def put_part(self, key: str, upload: str, part: Part) -> str:
+            self.compare(part)
+            super().put_part(key, upload, part)
+            return hashlib.md5(part.all()).hexdigest()
+
+        def compare(self, part: Part) -> None:
+            if compares and hashlib.md5(part.all()).digest() != part.md5:
+                raise Unavailable("BadDigest")
+
+    size = 3 * PIECE_BYTES
+    path = tmp_path / "in" / NAME
+    path.write_bytes(os.urandom(size))
+    unlike = os.urandom(size)
+
+    def at(where: str) -> None:
+        if where == "before write":
+            path.write_bytes(unlike)
+
+    store = Comparing()
+    with pytest.raises(Changed, match="while it was sent"):
+        ship(store, tmp_path, root, at=at, parts=Parts(1, part_size), compression=compression)
+    assert not (compares and store.objects)
+    assert ship(store, tmp_path, root, parts=Parts(1, part_size)) is Result.REMOVED
+    assert unlike in [data for data, *_ in store.objects.values()]
+    assert not store.pending
+
+
+def test_a_file_that_changes_while_it_is_hashed(tmp_path: Path, root: int) -> None:
+    """Two threads read it: their digests may be of different bytes, and nothing is sent."""
+    path = tmp_path / "in" / NAME
+    path.write_bytes(bytes(2 * PIECE_BYTES))
+
+    class Meanwhile(Parts):
+        def do(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+            future = super().do(work, *arguments)
+            future.result()
+            path.write_bytes(os.urandom(2 * PIECE_BYTES))
+            return future
+
+    store = Memory()
+    with pytest.raises(Changed):
+        ship(store, tmp_path, root, parts=Meanwhile(1, 4 * PIECE_BYTES))
+    assert not store.objects
 
 
 @pytest.mark.parametrize("quotes", [True, False])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sftools.store.directory import DirectoryStore
-from sftools.store.objects import Condition, NoUpload, Part, StoreError, Taken
+from sftools.store.objects import Condition, NoUpload, Part, StoreError, Taken, Unavailable
 
 KEY = "2024/05/01/1714557600.sf"
 NEW = Condition()
+
+
+def part_of(data: bytes, number: int = 1, offset: int = 0) -> Part:
+    return replace(Part.of(data, number, offset), md5=hashlib.md5(data).digest())
 
 
 @pytest.fixture
@@ -26,10 +32,10 @@ def written(store: DirectoryStore, key: str = KEY) -> bytes:
 
 
 def test_whole_and_in_parts(store: DirectoryStore) -> None:
-    store.put(KEY, Part.of(b"one"), {}, NEW)
+    store.put(KEY, part_of(b"one"), {}, NEW)
     upload = store.begin(KEY + "2", {})
-    store.put_part(KEY + "2", upload, Part.of(b"part", 2, 4))
-    store.put_part(KEY + "2", upload, Part.of(b"one "))
+    store.put_part(KEY + "2", upload, part_of(b"part", 2, 4))
+    store.put_part(KEY + "2", upload, part_of(b"one "))
     assert store.uploads(KEY + "2") == [upload]
     store.complete(KEY + "2", upload, (), NEW)
     assert (written(store), written(store, KEY + "2")) == (b"one", b"one part")
@@ -37,16 +43,25 @@ def test_whole_and_in_parts(store: DirectoryStore) -> None:
 
 
 def test_nothing_is_replaced_unasked(store: DirectoryStore) -> None:
-    store.put(KEY, Part.of(b"one"), {}, NEW)
+    store.put(KEY, part_of(b"one"), {}, NEW)
     for condition in (NEW, Condition("another")):
         with pytest.raises(Taken):
-            store.put(KEY, Part.of(b"two"), {}, condition)
+            store.put(KEY, part_of(b"two"), {}, condition)
     assert written(store) == b"one"
     found = store.head(KEY)
     assert found is not None
-    store.put(KEY, Part.of(b"two"), {}, Condition(found.etag))
+    store.put(KEY, part_of(b"two"), {}, Condition(found.etag))
     assert written(store) == b"two"
     assert os.listdir(Path(store.root, ".sf-exporter-parts")) == []
+
+
+def test_other_bytes_than_were_hashed_get_no_name(store: DirectoryStore) -> None:
+    with pytest.raises(Unavailable, match="damaged"):
+        store.put(KEY, replace(part_of(b"one"), md5=bytes(16)), {}, NEW)
+    assert store.head(KEY) is None
+    upload = store.begin(KEY, {})
+    with pytest.raises(Unavailable, match="damaged"):
+        store.put_part(KEY, upload, replace(part_of(b"one"), md5=bytes(16)))
 
 
 @pytest.mark.parametrize("upload", ["../../victim", "/etc/nothing", "", ".", "..", "0" * 32 + "-whole/../../../victim"])
@@ -56,7 +71,7 @@ def test_names_of_uploads_do_not_lead_out(store: DirectoryStore, upload: str, tm
     store.abort(KEY, upload)
     for call in (
         lambda: store.parts(KEY, upload),
-        lambda: store.put_part(KEY, upload, Part.of(b"x")),
+        lambda: store.put_part(KEY, upload, part_of(b"x")),
         lambda: store.complete(KEY, upload, (), NEW),
     ):
         with pytest.raises(NoUpload):
@@ -68,7 +83,7 @@ def test_links_below_the_root_are_not_followed(store: DirectoryStore, tmp_path: 
     (tmp_path / "elsewhere").mkdir()
     Path(store.root, "2024").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="symbolic link"):
-        store.put(KEY, Part.of(b"x"), {}, NEW)
+        store.put(KEY, part_of(b"x"), {}, NEW)
     assert [path for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()] == []
 
 
@@ -77,7 +92,7 @@ def test_a_root_that_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real")
     store = DirectoryStore(str(tmp_path / "link"))
     store.check()
-    store.put(KEY, Part.of(b"x"), {}, NEW)
+    store.put(KEY, part_of(b"x"), {}, NEW)
     assert (tmp_path / "real" / KEY).read_bytes() == b"x"
 
 
@@ -99,9 +114,9 @@ def test_new_directories_are_on_the_disk_before_the_file(
 
 
 def test_a_directory_that_is_removed_is_made_again(store: DirectoryStore) -> None:
-    store.put("a/b/1", Part.of(b"x"), {}, NEW)
+    store.put("a/b/1", part_of(b"x"), {}, NEW)
     Path(store.root, "a/b/1").unlink()
     Path(store.root, "a/b").rmdir()
     Path(store.root, "a").rmdir()
-    store.put("a/b/1", Part.of(b"y"), {}, NEW)
+    store.put("a/b/1", part_of(b"y"), {}, NEW)
     assert written(store, "a/b/1") == b"y"
