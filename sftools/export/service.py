@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import resource
 import threading
 import time
 from typing import Any
@@ -39,6 +41,10 @@ class Exporter:
         """Look whether everything is there. A thread does, as a server that hangs or a name that is looked up for long
         must not keep it from ending.
         """
+        # Each job has a file and up to two connections open: for some directories more than the usual soft limit, 1024.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         failed: list[BaseException] = []
 
         def start() -> None:

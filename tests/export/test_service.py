@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,18 @@ def exporter(tmp_path: Path, store: DirectoryStore, once: bool = False) -> Expor
     (tmp_path / "in" / "1714557600").write_bytes(b"first")
     lane = LaneSettings(str(tmp_path / "in"), MOVE_DEL, lambda: store)
     return Exporter(Settings((lane,), settle=0, interval=0.05, timeout=0.1, once=once))
+
+
+def test_as_many_files_may_be_open_as_the_system_allows(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] - 1, before[1]))
+    try:
+        made = exporter(tmp_path, DirectoryStore(str(tmp_path / "out")), once=True)
+        made.start()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == before[1]
+        assert made.run() == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("once", [True, False])
