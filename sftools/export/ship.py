@@ -186,7 +186,9 @@ class Shipper:
                 part_bytes = -(-before.size // _FEW_PARTS // _MIB) * _MIB
             # Room is taken last: who waits for a key must not keep others from theirs.
             alone = _alone(self.store.place, self.rule.key(relative))
-            large = self.parts.large if before.size > part_bytes else contextlib.nullcontext()
+            # What cannot be compressed becomes longer, by less than a 200th, and then it may be two parts.
+            longest = before.size if self.compression == "none" else before.size + before.size // 200 + 100
+            large = self.parts.large if longest > part_bytes else contextlib.nullcontext()
             with alone, large, self.parts.place(min(before.size, part_bytes)) as room:
                 content = Content(fd, before.size, part_bytes, self.compression, self.parts.do)
                 if final and Identity.of(os.fstat(fd)) != before:

@@ -345,6 +345,20 @@ def test_a_file_that_changes_while_it_is_hashed(tmp_path: Path, root: int) -> No
     assert not store.objects
 
 
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_what_becomes_two_parts_by_compressing_it_is_large(compression: str, tmp_path: Path, root: int) -> None:
+    """Of such files not all jobs have one, with their compressors in memory, while they wait for room."""
+    parts, seen = Parts(1, 1000), []
+    (tmp_path / "in" / NAME).write_bytes(os.urandom(1000))
+
+    def at(where: str) -> None:
+        if where == "part sent":
+            seen.append(parts.large.acquire(blocking=False) and parts.large.acquire(blocking=False))
+
+    ship(Memory(), tmp_path, root, at=at, parts=parts, compression=compression)
+    assert seen == [False, False]
+
+
 @pytest.mark.parametrize("quotes", [True, False])
 @pytest.mark.parametrize("honours", [True, False, None])
 def test_a_partial_copy_becomes_the_whole(honours: bool | None, quotes: bool, tmp_path: Path, root: int) -> None:
