@@ -102,7 +102,10 @@ def at_once(work: Callable[[Part], bytes], part: Part) -> Future[bytes]:
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 @pytest.mark.parametrize(
     ("size", "part_size"),
-    [(0, 1000), (1, 1000), (999, 1000), (1000, 1000), (1001, 1000), (300_000, 1000), (2**20, 2**20), (2**20, 2**19)],
+    [
+        *((size, 1000) for size in (0, 1, 999, 1000, 1001, 300_000)),
+        *((PIECE_BYTES + more, 2 * PIECE_BYTES) for more in (-1, 0, 1, PIECE_BYTES, PIECE_BYTES + 1)),
+    ],
 )
 def test_content_is_the_same_each_time(tmp_path: Path, root: int, compression: str, size: int, part_size: int) -> None:
     data = hashlib.shake_128(b"x").digest(size)
@@ -153,9 +156,8 @@ def test_compressed_parts_that_nobody_needs_do_not_stay(tmp_path: Path, root: in
         parts = content.parts()
         while next(parts, None):
             assert tracemalloc.get_traced_memory()[0] < 1.75 * part_size  # what is given away is not kept as well
-        assert (
-            tracemalloc.get_traced_memory()[1] < 4 * part_size
-        )  # the buffer, a part cut out of it, the first, and bits
+        # The buffer, a part cut out of it, the first part, and bits.
+        assert tracemalloc.get_traced_memory()[1] < 4 * part_size
     finally:
         tracemalloc.stop()
         os.close(fd)
