@@ -204,12 +204,11 @@ class DirectRequests:
     ) -> tuple[Answer, bool]:
         """The answer, and whether the connection may be used again. Raises OSError, _Closed."""
         try:
-            # Each piece has the whole time, so that a slow line does not end a long part.
             for piece in body.pieces() if body else ():
-                connection.sendall(head + piece if head else piece)
+                self._send(connection, head + piece if head else piece)
                 head = b""
             if head:
-                connection.sendall(head)
+                self._send(connection, head)
             broken = False
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             broken = True  # a server that refuses need not read everything
@@ -229,6 +228,18 @@ class DirectRequests:
                 break
             left -= len(data)
         return answer, left == 0
+
+    def _send(self, connection: socket.socket, data: bytes) -> None:
+        """All of it. Each piece has the whole time, so that a slow line does not end a long part.
+
+        sendall() has no limit, as the kernel's is for each call: a server that takes byte after byte would hold the
+        thread for weeks.
+        """
+        until = time.monotonic() + self._read_seconds
+        rest = memoryview(data)
+        while rest := rest[connection.send(rest) :]:
+            if time.monotonic() > until:
+                raise TimeoutError
 
     def _answer(self, connection: socket.socket) -> tuple[Answer, int, bytes]:
         """Status and headers, minor version of HTTP, and what came after them."""

@@ -297,7 +297,7 @@ def test_a_file_that_cannot_be_read_any_more_is_not_the_servers_fault(peer: Peer
 @pytest.mark.parametrize("error", [BrokenPipeError, ConnectionResetError, ssl.SSLEOFError])
 def test_the_answer_is_read_although_sending_breaks_off(error: type[OSError], monkeypatch: pytest.MonkeyPatch) -> None:
     class Refuses:
-        def sendall(self, data: bytes) -> None:
+        def send(self, data: bytes) -> int:
             raise error
 
         def recv(self, size: int) -> bytes:
@@ -309,6 +309,31 @@ def test_the_answer_is_read_although_sending_breaks_off(error: type[OSError], mo
     monkeypatch.setattr(requests, "_connection", lambda: (Refuses(), False))
     assert requests.send(KEYS, "PUT", "/b/k", {}, None, body_of(bytes(1 << 20))).status == 403
     assert not requests._free
+
+
+def test_a_server_that_takes_byte_after_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in time."""
+    now = [0.0]
+
+    class Slow:
+        def send(self, data: bytes) -> int:
+            now[0] += 1
+            return 1
+
+        def sendall(self, data: bytes) -> None:
+            for _ in data:
+                self.send(data)
+
+        def recv(self, size: int) -> bytes:
+            return b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+        def close(self) -> None: ...
+
+    requests = requests_to(1, read=20)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(requests, "_connection", lambda: (Slow(), False))
+    with pytest.raises(Unavailable, match="no answer in time"):
+        requests.send(KEYS, "PUT", "/b/k", {}, None, body_of(bytes(1000)))
 
 
 def test_a_server_that_does_not_answer(peer: Peer) -> None:
