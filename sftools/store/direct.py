@@ -9,6 +9,7 @@ The signature is AWS's Signature Version 4 in the Authorization header, as Amazo
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import re
@@ -186,14 +187,15 @@ class DirectRequests:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if self._tls is not None:
                 connection = self._tls.wrap_socket(connection, server_hostname=self._host)
-                connection.settimeout(self._read_seconds)
-            else:
-                # Kept by the kernel: settimeout() would look before each call whether it has to wait.
+            connection.settimeout(self._read_seconds)
+            if self._tls is None:
+                # Kept by the kernel: settimeout() looks before each call whether it has to wait.
                 seconds, fraction = divmod(self._read_seconds, 1)
                 limit = struct.pack("ll", int(seconds), int(fraction * 1e6))
-                connection.settimeout(None)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+                with contextlib.suppress(OSError):  # of 32-bit systems whose times have 64
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+                    connection.settimeout(None)
         except OSError as error:
             connection.close()
             raise Unavailable(f"cannot be reached: {_words(error)}") from None
