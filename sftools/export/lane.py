@@ -79,6 +79,7 @@ class Lane:
         self.wake = threading.Event()
         self._stop = stop
         self._lock = threading.Lock()
+        self._to_do: deque[Found] = deque()
         self._in_flight: set[str] = set()
         self._retry: dict[str, tuple[int, float]] = {}
         self._failed_since: dict[str, float] = {}
@@ -292,8 +293,10 @@ class Lane:
 
     def _ship_all(self, pool: ThreadPoolExecutor, found: list[Found]) -> None:
         """Until all are begun with, as the next scan may come then; with --once until all are done with."""
-        with self._lock:  # files that the store never takes must not hold up the others
-            to_do = deque(sorted(found, key=lambda each: each.relative in self._retry))
+        with self._lock:
+            self._to_do.clear()  # of an outage: what an earlier scan has found may be something else by now
+            # Files that the store never takes must not hold up the others.
+            self._to_do = to_do = deque(sorted(found, key=lambda each: each.relative in self._retry))
         begun = threading.Event()
         jobs = [pool.submit(self._job, to_do, begun) for _ in range(min(self.settings.jobs, len(to_do)))]
         if self.settings.once:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,6 +129,39 @@ def test_a_file_that_takes_long_holds_up_no_others(jobs: int, source: Path, lane
         go_on.set()
         made._stop.set()
         running.join(60)
+
+
+def test_what_an_earlier_scan_has_found_is_not_gone_on_with(
+    source: Path, lane: Callable[..., Lane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage, when a file that was begun before is done with: names may belong to other files by then."""
+    monkeypatch.setattr("sftools.export.lane.FIRST_BACKOFF", 60.0)
+    go_on, asked = threading.Event(), list[str]()
+
+    def refuse(key: str) -> None:
+        if str(EPOCH) in key:
+            go_on.wait(60)
+        elif str(EPOCH + 1) in key and made.status.scans == 1:
+            raise Unavailable("not now")
+
+    made = lane(refuse, jobs=2)
+    ship = made._shipper.ship
+
+    def counted(root: int, relative: str, **more: Any) -> Any:
+        asked.append(relative)
+        return ship(root, relative, **more)
+
+    made._shipper = SimpleNamespace(ship=counted, parts=made._shipper.parts)  # type: ignore[assignment]
+    made.start()
+    with ThreadPoolExecutor(2) as pool:
+        made._pass(pool)
+        assert left(source) == 30
+        made._paused_until = 0
+        made._retry.clear()
+        made._pass(pool)
+        go_on.set()
+    assert left(source) == 0
+    assert sorted(asked) == sorted([str(EPOCH + 1), *(str(EPOCH + n) for n in range(30))])
 
 
 @pytest.mark.parametrize("unreadable", [True, False])
