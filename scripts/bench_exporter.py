@@ -3,12 +3,12 @@
     scripts/bench_exporter.py [--server ceph|rclone] [--small N] [--large N] [--rounds N] [--way MS]
 
 All of it in one run, against one server of this machine, each in a process of its own; files and objects are in memory
-where the machine has a file system for that, as it is not the disk that is measured. The old way: one HEAD of the
-bucket for a scan, then one PUT after another with the minio client, and the file removed. Small files go directly, and
-once more with MS milliseconds of way to the server and back, as it is not on this machine in earnest: there requests
-under way at the same time count, and not this machine's processors, which the server uses as well. What the server
-itself takes of them for a file is printed, and how many files a second that allows at best: for the old way's single
-PUT, that is the bound for whatever sends files to it.
+where the machine has a file system for that with room, as it is not the disk that is measured. The old way: one HEAD of
+the bucket for a scan, then one PUT after another with the minio client, and the file removed. Small files go directly,
+and once more with MS milliseconds of way to the server and back, as it is not on this machine in earnest: there
+requests under way at the same time count, and not this machine's processors, which the server uses as well. What the
+server itself takes of them for a file is printed, and how many files a second that allows at best: for the old way's
+single PUT, that is the bound for whatever sends files to it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def main() -> int:
         PEERS[given.peer](given.files)
         return 0
     start = functools.partial(s3_server.rclone, alone=True) if given.server == "rclone" else s3_server.ceph
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    room = 3 * given.large * LARGE  # files and objects, and what an upload has not made an object yet
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > room else None
     with tempfile.TemporaryDirectory(dir=memory) as name, start(Path(name)) as server:
         processes = children()
         large(given.server, server, Path(name), given.large, given.rounds)
