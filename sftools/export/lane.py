@@ -10,10 +10,10 @@ import random
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sftools.errors import SftoolsError
 from sftools.export.files import STATE_NAME, Changed, Identity, Removal, open_file, remove
@@ -60,13 +60,11 @@ class Status:
     failures: int = 0
     dropped: int = 0
     pending: int = 0
-    oldest_ns: int | None = None
     free: float = 1.0
     last_success: float = 0.0
     scans: int = 0
     error: str = ""
     not_exported: int = 0
-    causes: Counter[str] = field(default_factory=Counter)
 
 
 class Lane:
@@ -265,7 +263,6 @@ class Lane:
         self._directory_error = ""
         status.scans += 1
         status.pending = len(found)
-        status.oldest_ns = found[0].order[0] if found else None
         self._look_at_disk()
         if self.settings.dry_run:
             self._tell(found)
@@ -472,11 +469,15 @@ class Lane:
         self.status.free = free
 
     def _tell(self, found: list[Found]) -> None:
-        with contextlib.suppress(BrokenPipeError):  # a reader that goes away, as head does, is no error
+        try:
             for each in found:
                 what = "move" if each.final else "copy"
                 print(f"{what} {each.relative!r} -> {self.settings.rule.key(each.relative)}")
             sys.stdout.flush()
+        except BrokenPipeError:
+            pass  # a reader that goes away, as head does, is no error
+        except OSError as error:
+            raise SftoolsError(f"stdout: cannot be written: {error.strerror}") from None
 
     # -- giving up
 

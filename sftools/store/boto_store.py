@@ -27,7 +27,7 @@ from sftools.store.objects import (
     Taken,
     Unavailable,
 )
-from sftools.store.s3 import INSTALL, SECRET_DIRECTORIES, S3Options, credentials, endpoint_url
+from sftools.store.s3 import INSTALL, SECRET_DIRECTORIES, S3Options, credentials, endpoint_url, one_line
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
@@ -111,11 +111,6 @@ def classify(status: int, code: str, line: str) -> StoreError:
     if code in DENIED or status in (401, 403):
         return Denied(line)
     return StoreError(line)
-
-
-def one_line(text: str) -> str:
-    """A server's words, on one line, of bounded length."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]
 
 
 def _of_new_objects(options: BucketOptions) -> list[tuple[str, str, str]]:

@@ -219,6 +219,8 @@ class DirectoryStore:
         except OSError as error:
             kind = Unavailable if error.errno in _LATER else StoreError
             raise kind(f"{self.place}: {error.strerror or error}") from None
+        except RecursionError:  # os.makedirs calls itself for each
+            raise StoreError(f"{self.place}: too many directories in each other") from None
 
 
 _UPLOAD = re.compile(r"[0-9a-f]{32}-(whole|[0-9a-f]{16})")

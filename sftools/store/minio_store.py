@@ -19,12 +19,11 @@ from sftools.store.boto_store import (
     BucketOptions,
     classify,
     object_headers,
-    one_line,
     said,
     told_of,
 )
 from sftools.store.objects import Condition, NoBucket, NoUpload, ObjectInfo, Part, StoreError, Unavailable
-from sftools.store.s3 import SECRET_DIRECTORIES, credentials, endpoint_url
+from sftools.store.s3 import SECRET_DIRECTORIES, credentials, endpoint_url, one_line
 
 _PIECE = 1 << 20
 _MAX_ANSWER_BYTES = 16 << 20

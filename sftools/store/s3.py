@@ -7,6 +7,7 @@ broke; an object that is replaced meanwhile is noticed by its ETag.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ _RESUME_SECONDS = 0.2
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _PIECE = 256 * 1024
+_HOST = re.compile(r"[\w.:%-]+")  # names, IPv4 and IPv6 addresses, with zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +108,13 @@ def endpoint_url(options: S3Options) -> str | None:
     url = given if "://" in given else f"{'http' if options.secure is False else 'https'}://{given}"
     try:
         parts = urlsplit(url)
-        port = options.port or parts.port
+        name, port = parts.hostname or "", options.port or parts.port
     except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.path.strip("/"):
+        name, port = "", None
+    if not _HOST.fullmatch(name) or parts.scheme not in ("http", "https") or parts.username or parts.path.strip("/"):
         shown = repr(given) if "@" not in given else "with a user"  # and perhaps a password
         raise UsageError(f"S3 endpoint {shown}: a host, host:port or http(s)://host:port is wanted")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 
 
@@ -248,7 +250,7 @@ class S3Store:
             said = f"{code} {described.get('Message', '')}"
             if code.isdecimal() and code not in _CODES:  # no error document of S3, only the status of HTTP
                 return f"{self.place} does not answer as S3 does ({code})", None, "is it the right port?"
-            cause, hint = _CODES.get(code, (f"{self.place} refuses it: {_short(said)}", None))
+            cause, hint = _CODES.get(code, (f"{self.place} refuses it: {one_line(said)}", None))
             return cause, None, hint
         if isinstance(error, errors.NoCredentialsError | errors.CredentialRetrievalError):
             return "no credentials for it", None, "S3_ACCESS_KEY and S3_SECRET_KEY, or what the AWS tools use"
@@ -262,7 +264,7 @@ class S3Store:
             return f"{self.place} does not answer", None, None
         if isinstance(error, errors.EndpointConnectionError | errors.HTTPClientError):
             return f"{self.place} cannot be reached{_reason(error)}", None, None
-        return _short(f"{type(error).__name__}: {error}"), None, None
+        return one_line(f"{type(error).__name__}: {error}"), None, None
 
 
 _REPLACED = "was replaced while it was read"
@@ -283,7 +285,7 @@ _CODES: dict[str, tuple[str, str | None]] = {
 }
 
 
-def _short(text: str) -> str:
+def one_line(text: str) -> str:
     """On one line, of bounded length: a server may answer with anything."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]
 

@@ -96,6 +96,11 @@ def test_a_root_that_is_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real" / KEY).read_bytes() == b"x"
 
 
+def test_a_root_too_deep(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"too many directories in each other|File name too long"):
+        DirectoryStore(str(tmp_path) + "/x" * 1500).check()
+
+
 def test_new_directories_are_on_the_disk_before_the_file(
     store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

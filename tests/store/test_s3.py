@@ -318,7 +318,8 @@ def test_endpoints(options: S3Options, url: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["http://", "ftp://x", "x/bucket", "x:y", "http://u:pass@x", "u:pass@x", "[::1", "x:99999"]
+    "given",
+    ["http://", "ftp://x", "x/bucket", "x:y", "http://u:pass@x", "u:pass@x", "[::1", "x:99999", "a b", "a/b"],
 )
 def test_no_endpoints(given: str) -> None:
     with pytest.raises(UsageError) as error:

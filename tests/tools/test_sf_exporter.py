@@ -78,6 +78,14 @@ def test_dry_run(place: Path) -> None:
     assert len(files(place / "in")) == 3
 
 
+def test_dry_run_that_cannot_be_printed(place: Path) -> None:
+    """It is not the directory that is full."""
+    command = [sys.executable, "-m", "sftools.tools.sf_exporter", *local(place, "--dry-run")]
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (result.returncode, b"ERROR stdout: cannot be written: No space left" in result.stderr) == (3, True)
+
+
 def test_compressed(place: Path) -> None:
     run(*local(place, "--compress", "gzip"))
     assert files(place / "out")[0] == "2024/05/01/1714557600.sf.gz"
