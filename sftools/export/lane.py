@@ -327,11 +327,7 @@ class Lane:
         begun: set when there is nothing left to begin with.
         """
         try:
-            while not self._stop.is_set():
-                with self._lock:
-                    found = to_do.popleft() if to_do else None
-                if found is None:
-                    break
+            while not self._stop.is_set() and (found := self._take(to_do)) is not None:
                 if not to_do:
                     begun.set()
                 self._do(found)
@@ -340,22 +336,29 @@ class Lane:
         finally:
             begun.set()
 
-    def _do(self, found: Found) -> None:
-        relative = found.relative
+    def _take(self, to_do: deque[Found]) -> Found | None:
+        """The next file that nobody works on, and that need not wait; it is in flight then."""
         with self._lock:
-            if relative in self._in_flight or self._retry.get(relative, (0, 0.0))[1] > time.monotonic():
-                return
-            self._in_flight.add(relative)
+            while to_do:
+                found = to_do.popleft()
+                if found.relative in self._in_flight:
+                    continue
+                if self._retry.get(found.relative, (0, 0.0))[1] <= time.monotonic():
+                    self._in_flight.add(found.relative)
+                    return found
+        return None
+
+    def _do(self, found: Found) -> None:
         try:
             if self._ship(found):
                 with self._lock:
-                    self._waiting.discard(relative)
+                    self._waiting.discard(found.relative)
         except BaseException as error:  # a thread's end would go unnoticed
-            log.exception("%s: %s", relative, error)
+            log.exception("%s: %s", found.relative, error)
             self._failed(found, f"{type(error).__name__}: {error}")
         finally:
             with self._lock:
-                self._in_flight.discard(relative)
+                self._in_flight.discard(found.relative)
 
     def _ship(self, found: Found) -> bool:
         """False where the store does not work, so that the file waits for it."""
