@@ -70,6 +70,7 @@ def large(title: str, server: s3_server.S3Server, directory: Path, count: int, r
         name: functools.partial(peer, server, name) for name in ("upload_file", "put_object", "upload_part")
     }
     ways["sf-exporter"] = functools.partial(exporter, server)
+    timed(server, directory, 1, LARGE, ways["upload_file"])  # Ceph takes seconds for its first object
     size, ratios = count * LARGE / 1e6, collections.defaultdict[str, list[float]](list)
     for n in range(rounds):
         order = [*ways][n % len(ways) :] + [*ways][: n % len(ways)]
