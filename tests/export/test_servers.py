@@ -58,7 +58,7 @@ def exporter(source: Path, bucket: Any) -> Iterator[Callable[..., subprocess.Pop
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60  # on a busy machine copies take long, and rest four times as long
     while not condition():
         assert time.monotonic() < end, "does not happen"
         time.sleep(0.02)
