@@ -37,6 +37,14 @@ def temporary_name(path: str) -> str:
     return os.path.join(directory, f".{short}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
 
 
+def make_directories(path: str) -> None:
+    """A directory, with those above it, unless it is there. Raises OSError."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except RecursionError:  # it calls itself for each
+        raise OSError(errno.ENAMETOOLONG, "too many directories in each other", path) from None
+
+
 def is_temporary(name: str) -> bool:
     """True for a file name (without directory) that temporary_name made: a trace that is not complete, or never was."""
     return _TEMPORARY.fullmatch(name) is not None

@@ -172,7 +172,8 @@ class Shipper:
         """Bring a file's content into the store, confirm it, and remove the file where it is final and not to be kept.
 
         settled: it is known not to have changed for long. look: ask for the object first, as after a failure.
-        Raises StoreError, OSError, Changed, Stopped; the file is then where it was.
+        Raises StoreError, Changed, Stopped, OSError, and SftoolsError where it cannot be read. The file is then where
+        it was.
         """
         fd = open_file(root, relative)
         try:

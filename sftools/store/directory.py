@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 
+from sftools.newfile import make_directories
 from sftools.store.objects import Condition, Denied, NoUpload, ObjectInfo, Part, StoreError, Taken, Unavailable
 
 # Directories that are known to be on the disk; more are asked for again.
@@ -40,7 +41,7 @@ class DirectoryStore:
     def check(self) -> None:
         with self._errors():
             try:
-                os.makedirs(self._parts, exist_ok=True)
+                make_directories(self._parts)
                 allowed = os.access(self._parts, os.W_OK | os.X_OK)
             except PermissionError:
                 allowed = False
@@ -69,7 +70,7 @@ class DirectoryStore:
         upload = _upload_name(key) + "-whole"
         path = self._part(upload)
         with self._errors():
-            os.makedirs(self._parts, exist_ok=True)
+            make_directories(self._parts)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             try:
                 try:
@@ -91,7 +92,7 @@ class DirectoryStore:
     def begin(self, key: str, meta: Mapping[str, str]) -> str:
         upload = _upload_name(key) + "-" + os.urandom(8).hex()
         with self._errors():
-            os.makedirs(self._parts, exist_ok=True)
+            make_directories(self._parts)
             os.close(os.open(self._part(upload), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         return upload
 
@@ -185,12 +186,12 @@ class DirectoryStore:
             raise StoreError(f"{self.place}: {directory} lies behind a symbolic link")
 
     def _make(self, directory: str) -> None:
-        """As os.makedirs, but the names are on the disk: what is moved into them has to be there after a power loss."""
+        """With those above it, all names on the disk: what is moved into them has to be there after a power loss."""
         if directory in self._made and os.path.isdir(directory):
             return
         above = os.path.dirname(directory)
         if directory == self.root:
-            os.makedirs(directory, exist_ok=True)
+            make_directories(directory)
             with contextlib.suppress(OSError):  # ours to enter, but perhaps not to read
                 _sync(above)
         else:
@@ -219,8 +220,6 @@ class DirectoryStore:
         except OSError as error:
             kind = Unavailable if error.errno in _LATER else StoreError
             raise kind(f"{self.place}: {error.strerror or error}") from None
-        except RecursionError:  # os.makedirs calls itself for each
-            raise StoreError(f"{self.place}: too many directories in each other") from None
 
 
 _UPLOAD = re.compile(r"[0-9a-f]{32}-(whole|[0-9a-f]{16})")

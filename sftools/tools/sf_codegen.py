@@ -11,7 +11,7 @@ import click
 
 from sftools import __version__
 from sftools.errors import EXIT_ERROR, EXIT_OK, OutputError, UsageError
-from sftools.newfile import NewFile
+from sftools.newfile import NewFile, make_directories
 from sftools.tools.command import Command
 from sftools.tools.options import Name
 from sftools.tools.terminal import say
@@ -108,14 +108,12 @@ def _write_all(directory: Path, made: dict[str, str], force: bool) -> None:
             if os.path.lexists(path) and not _is_generated(path):
                 raise OutputError(f"{path}: exists and was not made by sf-codegen; --force overwrites it")
         path = directory
-        path.mkdir(parents=True, exist_ok=True)
+        make_directories(str(path))
         for name, text in made.items():
             path = directory / name
             _write(path, text)
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror}") from None
-    except RecursionError:  # mkdir calls itself for each
-        raise OutputError(f"{path}: too many directories in each other") from None
 
 
 def _is_generated(path: Path) -> bool:

@@ -516,11 +516,9 @@ def _output(
 
 def _make_directory(directory: str) -> None:
     try:
-        os.makedirs(directory, exist_ok=True)
+        newfile.make_directories(directory)
     except OSError as error:
         raise OutputError(f"{directory}: cannot be made: {error.strerror}") from None
-    except RecursionError:  # makedirs calls itself for each
-        raise OutputError(f"{directory}: cannot be made: too many directories in each other") from None
 
 
 def _on_command_line(context: click.Context, name: str) -> bool:
