@@ -97,7 +97,8 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
 
     SIGHUP, SIGINT and SIGTERM stop the session, and a second one is left to whoever handled them before. Where there is
     a command they are for that (a terminal sends it SIGINT by itself): the session goes on until it ends, and a second
-    one stops the session. Of SIGHUP there is no second one. For the main thread. Raises CaptureError.
+    one stops the session. Of SIGHUP there is no second one: after the first it stays ignored, as one that belongs to
+    the same closed terminal may come when the session has ended. For the main thread. Raises CaptureError.
     """
     with ExitStack() as stack:
         # First, while there is one thread: a process is forked.
@@ -231,20 +232,23 @@ def _why_not(name: str) -> str:
 @contextmanager
 def _stopped_by_signals(stop: Callable[[int], None], command: _Command | None) -> Iterator[None]:
     before: dict[int, Any] = {}
+    came: set[int] = set()
 
     def again(number: int, frame: FrameType | None) -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        came.add(number)
         hung_up()
+        for each in before.keys() - {signal.SIGHUP}:
+            signal.signal(each, before[each])
         stop(number)
 
     def end(number: int, frame: FrameType | None) -> None:
         if command is None:
             again(number, frame)
             return
+        came.add(number)
+        hung_up()
         for each in before.keys() & {signal.SIGINT, signal.SIGTERM}:
             signal.signal(each, again)
-        hung_up()
         if number != signal.SIGINT and not command.ended():
             os.kill(command.pid, number)
 
@@ -267,4 +271,5 @@ def _stopped_by_signals(stop: Callable[[int], None], command: _Command | None) -
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if number != signal.SIGHUP or number not in came:
+                signal.signal(number, handler)

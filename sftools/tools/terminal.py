@@ -99,7 +99,10 @@ class Progress:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGHUP, SIGINT and SIGTERM end the work, which leaves nothing incomplete; the exit status is 128 + N."""
+    """SIGHUP, SIGINT and SIGTERM end the work, which leaves nothing incomplete; the exit status is 128 + N.
+
+    One that has ended the work, or a live capture, stays ignored while the process exits.
+    """
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         for each in before:
@@ -114,4 +117,5 @@ def ended_by_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is end:
+                signal.signal(number, handler)

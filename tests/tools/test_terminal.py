@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sftools.errors import ENDING_SIGNALS
 from sftools.tools import terminal
 from sftools.tools.terminal import Progress, ended_by_signals, printable, say
 
@@ -87,18 +88,28 @@ def test_a_terminal_that_was_closed_takes_nothing(shown: Callable[[], str], monk
 
 @pytest.fixture
 def not_under_nohup() -> Iterator[None]:
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """And every handler is as it was, at the end."""
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ENDING_SIGNALS)
 def test_a_signal_ends_the_work(number: int, not_under_nohup: None) -> None:
-    before = signal.getsignal(number)
     with pytest.raises(SystemExit) as ended, ended_by_signals():
         signal.raise_signal(number)
     assert ended.value.code == 128 + number
-    assert signal.getsignal(number) is before
+    for another in ENDING_SIGNALS:  # as a terminal that is closed sends them
+        signal.raise_signal(another)
+
+
+def test_work_that_no_signal_ended_leaves_them_as_they_were(not_under_nohup: None) -> None:
+    before = [signal.getsignal(number) for number in ENDING_SIGNALS]
+    with ended_by_signals():
+        pass
+    assert [signal.getsignal(number) for number in ENDING_SIGNALS] == before
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
