@@ -50,8 +50,8 @@ class Encoder:
 
     A record's method takes the schema's fields in their order. Times are in ns since 1970; texts are bytes as the kernel
     has them (put_text); create_ts and hpid are the OID of the process. An OID of a file has 20 bytes, an IPv4 address is
-    an int that is read little-endian from network order, an IPv6 address 16 bytes. What the schema allows to be null is
-    None. All raise what sink and tap raise.
+    an int that is read little-endian from network order, an IPv6 address 16 bytes. An enum is its symbol's index. What
+    the schema allows to be null is None. All raise what sink and tap raise.
     """
 
     def __init__(self, sink, version: int, tap=None):
