@@ -94,6 +94,10 @@ class NewFile:
         self._temporary: str | None = None
 
     def open(self) -> None:
+        """Begin the temporary file; a device, FIFO or socket is opened as it is.
+
+        Raises ExistsError where the name is taken, without force.
+        """
         check(self._path, self._force)
         try:
             if _is_special(self._path):
@@ -145,8 +149,13 @@ class NewFile:
         return open(self._fd, "wb", closefd=False)
 
     def commit(self) -> None:
+        """Put the bytes on the disk, then give the file its name; a device, FIFO or socket is closed.
+
+        Raises ExistsError where somebody else has taken the name since, without force; it is to be abandoned then.
+        """
         if self._temporary is None:
-            os.close(self._fd)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
             return
         try:
             os.fsync(self._fd)
@@ -161,6 +170,7 @@ class NewFile:
         self._temporary = None
 
     def abandon(self) -> None:
+        """Leave nothing of a file that has no name yet. Raises nothing; does nothing to one that has."""
         try:
             if self._fd >= 0:
                 os.close(self._fd)

@@ -15,9 +15,9 @@ import click
 from sftools import __version__
 from sftools.errors import ENDING_SIGNALS, UsageError
 from sftools.limits import MAX_CONFIG_BYTES
+from sftools.render.text import printable
 from sftools.tools.command import Command
 from sftools.tools.options import Number, OptionalBool, Whole
-from sftools.tools.terminal import printable
 
 if TYPE_CHECKING:
     from sftools.export.settings import Settings

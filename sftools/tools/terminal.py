@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from sftools.errors import ENDING_SIGNALS
+from sftools.render.text import printable
 
 # Work that is done sooner shows no bar.
 QUIET_SECONDS = 1.0
@@ -40,19 +41,8 @@ def _open_standard_streams() -> None:
 _open_standard_streams()
 
 
-def printable(text: str) -> str:
-    r"""On one line, whatever bytes a file's name has: \n, \x1b, and \xff for a byte that is no UTF-8."""
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    if "\udc80" <= char <= "\udcff":  # a byte, as os.fsdecode gives it
-        return f"\\x{ord(char) - 0xDC00:02x}"
-    return char.encode("unicode_escape").decode()
-
-
 def say(tool: str, line: str) -> None:
-    """A message of a command."""
+    """A message of a command, on one line whatever bytes the names in it have."""
     tell(f"{tool}: {printable(line)}\n")
 
 

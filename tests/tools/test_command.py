@@ -144,7 +144,7 @@ def tool(fail: str | None, status: int) -> int:
         (["--fail", "filter"], 2, "tool: filter: unknown field\n  a.b = 1\n  ^\n"),
         (["--fail", "usage"], 2, "tool: no input\n"),
         (["--status", "x"], 2, "tool: Invalid value for '--status': 'x' is not a valid integer.\n"),
-        (["a\nb"], 2, "tool: Got unexpected extra argument (a\\nb)\n"),
+        (["a\nb"], 2, "tool: Got unexpected extra argument (a\\x0ab)\n"),
     ],
 )
 def test_errors_are_lines_and_statuses(arguments: list[str], status: int, said: str) -> None:
