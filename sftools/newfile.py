@@ -235,6 +235,19 @@ def write_all(fd: int, data: bytes | memoryview, name: str, patience: Patience |
         _refuse(name, error)
 
 
+def give_up(fd: int) -> None:
+    """Let what is still written to fd go nowhere, for one what a failed write has left in a buffer.
+
+    At its end Python tries that again, and where it fails once more the exit status is 120.
+    """
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, fd)
+        os.close(nowhere)
+    except OSError:
+        pass  # too many open files: then the status is 120
+
+
 def _refuse(path: str, error: OSError) -> NoReturn:
     if isinstance(error, FileExistsError):
         raise ExistsError(path) from None

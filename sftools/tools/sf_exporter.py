@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -251,8 +252,9 @@ def main(**given: Any) -> int:
     exporter.start()
     status = exporter.run()
     if exporter.hangs:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
         os._exit(status)  # a request hangs; what it does is gone on with at the next start
     return status
 

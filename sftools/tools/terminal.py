@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -14,6 +16,7 @@ from typing import NoReturn
 import click
 
 from sftools.errors import ENDING_SIGNALS
+from sftools.newfile import give_up
 from sftools.render.text import printable
 
 # Work that is done sooner shows no bar.
@@ -36,9 +39,25 @@ def _open_standard_streams() -> None:
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        # PYTHONUNBUFFERED or python -u: a write may take only a part then, as on a disk that is nearly full, and
+        # what has written looks like all of it.
+        like = sys.stdout
+        sys.stdout = open(1, "w", 1, like.encoding, like.errors, closefd=False)  # noqa: SIM115
+
+
+def _end_standard_streams() -> None:
+    """What they did not take has been told, or could not be: it does not change the exit status."""
+    for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if not stream.closed:
+                stream.flush()
+        except OSError:
+            give_up(fd)
 
 
 _open_standard_streams()
+atexit.register(_end_standard_streams)
 
 
 def say(tool: str, line: str) -> None:

@@ -200,6 +200,22 @@ def test_where_messages_cannot_be_written_the_status_is_the_same(name: str, argu
         assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full, check=False).returncode == status
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["-o", "json", TRACE], ["-o", "csv", TRACE], [TRACE], ["--help"]])
+def test_what_is_written_in_part_only_is_an_error(tmp_path: Path, arguments: list[str], unbuffered: str) -> None:
+    """As on a disk that gets full."""
+    limited = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", sys.executable, "-m", "sftools.tools.sysprint"]
+    with (tmp_path / "out").open("wb") as out:
+        done = subprocess.run(
+            [*limited, *arguments],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=out,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"sysprint: stdout: cannot be written: File too large\n")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_shells_complete_options(name: str) -> None:
     variable = f"_{name.upper()}_COMPLETE"
