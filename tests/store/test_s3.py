@@ -71,7 +71,7 @@ def rclone(s3_server: Any) -> str:
     (s3_server.root / "traces" / "large").write_bytes(CONTENT)
     (s3_server.root / "traces" / "large.gz").write_bytes(gzip.compress(CONTENT, 1))
     many = s3_server.root / "many"
-    many.mkdir()
+    many.mkdir(exist_ok=True)
     for i in range(1500):
         (many / str(i)).touch()
     return s3_server.url
