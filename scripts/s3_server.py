@@ -89,7 +89,8 @@ def ceph(directory: Path) -> Iterator[S3Server]:
     # Its sockets' paths must be short, which a test's directory is not.
     with tempfile.TemporaryDirectory(prefix="ceph-") as short, contextlib.ExitStack() as processes:
         where = Path(short)
-        fsid, monitor, port = str(uuid.uuid4()), _free_port(), _free_port()
+        fsid = str(uuid.uuid4())
+        monitor, port = (processes.enter_context(_port()) for _ in range(2))
         _write_configuration(where, fsid, monitor, port)
         configuration = ["-c", str(where / "ceph.conf")]
 
@@ -129,11 +130,11 @@ def swift(directory: Path) -> Iterator[S3Server]:
     builder = _beside_python("swift-ring-builder")
     if builder is None:
         raise NoServer("swift is not installed: make s3-servers, or pip install swift")
-    ports = {name: _free_port() for name in (*_SWIFT_KEEPERS, "proxy")}
     common = {"bind_ip": "127.0.0.1", "workers": 0, "user": getpass.getuser(), "swift_dir": directory}
     (directory / "devices" / "one").mkdir(parents=True)
     (directory / "swift.conf").write_text("[swift-hash]\nswift_hash_path_suffix = tests\n")
     with contextlib.ExitStack() as processes:
+        ports = {name: processes.enter_context(_port()) for name in (*_SWIFT_KEEPERS, "proxy")}
 
         def server(name: str, sections: Mapping[str, Mapping[str, object]]) -> tuple[subprocess.Popen[bytes], Path]:
             path, log = directory / f"{name}.conf", directory / f"{name}.log"
@@ -292,10 +293,17 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextlib.contextmanager
+def _port() -> Iterator[int]:
+    """A port of the loopback for a server, which listens at it some seconds later; nobody else gets it until then.
+
+    A socket that is bound and does not listen keeps others away, but not who sets SO_REUSEADDR, as servers do, and asks
+    for just this port.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 def main() -> int:

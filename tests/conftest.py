@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # How long an example takes is the machine's matter: a deadline would make tests fail on a busy one.
-settings.register_profile("sftools", deadline=None)
+settings.register_profile("sftools", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sftools")
 
 

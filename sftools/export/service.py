@@ -36,6 +36,7 @@ class Exporter:
         self._observer: Any = None
         self._report_failed = ""
         self._started = False
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Look whether everything is there. A thread does, as a server that hangs or a name that is looked up for long
@@ -57,6 +58,7 @@ class Exporter:
                 failed.append(error)
 
         thread = threading.Thread(target=start, name="lanes start", daemon=True)
+        self._threads.append(thread)
         thread.start()
         while thread.is_alive() and not self.stop.is_set():
             thread.join(_JOIN_SECONDS)
@@ -76,6 +78,7 @@ class Exporter:
             threading.Thread(target=self._run, args=(lane,), name=f"lane {number}", daemon=True)
             for number, lane in enumerate(self.lanes)
         ]
+        self._threads += threads
         for thread in threads:
             thread.start()
         log.info("started: %s", ", ".join(f"{lane.own.directory} to {lane.store.place}" for lane in self.lanes))
@@ -116,8 +119,8 @@ class Exporter:
 
     @property
     def hangs(self) -> bool:
-        """Whether threads have not ended, which would keep the process from ending."""
-        return any(thread.name.startswith(("lane", "ship")) for thread in threading.enumerate())
+        """Whether threads have not ended, which would keep the process from ending: a lane waits for those it began."""
+        return any(thread.is_alive() for thread in self._threads)
 
     def _status(self) -> int:
         if self.settings.once and any(lane.status.not_exported for lane in self.lanes):

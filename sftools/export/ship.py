@@ -272,10 +272,11 @@ class _One:
         found = None
         if look or store.conditions is not True or len(content.md5s) > 1:
             found = store.head(key)
+        written = False
         for _ in range(_TRIES):
             condition = Condition()
             if found is not None:
-                if self._is_ours_and_whole(key, found):
+                if self._is_ours_and_whole(key, found, written):
                     return True
                 if not self._may_be_replaced(key, found):
                     return False
@@ -294,6 +295,7 @@ class _One:
                 store.conditions = False
                 continue
             self.shipper.at("written")
+            written = True
             found = store.head(key)
             if found is None:
                 raise Unavailable(f"{store.place}: {key} is not there after it was written")
@@ -301,10 +303,15 @@ class _One:
             raise Changed("changed while it was sent")  # to a store that does not compare the MD5
         raise Unavailable(f"{store.place}: {key} is not what was sent, {_TRIES} times")
 
-    def _is_ours_and_whole(self, key: str, found: ObjectInfo) -> bool:
-        """Whether the object is what is to be there: size, digest, ETag; where these do not tell, it is read."""
+    def _is_ours_and_whole(self, key: str, found: ObjectInfo, written: bool) -> bool:
+        """Whether the object is what is to be there: size, digest, ETag; where these do not tell, it is read.
+
+        written: it has just been. A copy without its mark is not there yet, unless the store keeps none: a server that
+        breaks off may have stored the bytes alone (rclone's).
+        """
         content, meta = self.content, found.meta
-        if found.size != content.size or (meta.get(TRACE) == "partial") != (not self.final and bool(meta)):
+        partial = not self.final and (bool(meta) or (self.store.keeps_meta and not written))
+        if found.size != content.size or (meta.get(TRACE) == "partial") != partial:
             return False
         stated = meta.get(SHA256)
         if stated is not None and stated != content.sha256:
@@ -326,9 +333,9 @@ class _One:
             if digest == self.content.plain_sha256:
                 return True  # this content, but damaged on its way or with other metadata
             return size.isdecimal() and int(size) <= self.content.plain_size and digest == self._begin(int(size))
-        if not 0 <= found.size <= self.content.plain_size or self.content.compression != "none":
-            return False
-        return self.store.sha256(key) == self._begin(found.size)
+        if self.content.compression != "none":
+            return found.size == self.content.size and self.store.sha256(key) == self.content.sha256
+        return 0 <= found.size <= self.content.plain_size and self.store.sha256(key) == self._begin(found.size)
 
     def _begin(self, size: int) -> str:
         return digest_of_first(self.fd, size)

@@ -207,7 +207,10 @@ class _Command:
     def ended(self) -> bool:
         """Whether it has ended; then its status is there."""
         if self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # a handler's call amid another, which has been told and is about to note it
+                return True
             if pid:
                 code = os.waitstatus_to_exitcode(status)
                 self.status = 128 - code if code < 0 else code
@@ -236,24 +239,27 @@ def _stopped_by_signals(stop: Callable[[int], None], command: _Command | None) -
 
     def again(number: int, frame: FrameType | None) -> None:
         came.add(number)
-        hung_up()
         for each in before.keys() - {signal.SIGHUP}:
             signal.signal(each, before[each])
+        hung_up()
         stop(number)
 
     def end(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and number in came:
+            return  # amid this call for the first one
         if command is None:
             again(number, frame)
             return
         came.add(number)
-        hung_up()
         for each in before.keys() & {signal.SIGINT, signal.SIGTERM}:
             signal.signal(each, again)
+        hung_up()
         if number != signal.SIGINT and not command.ended():
             os.kill(command.pid, number)
 
     def hung_up() -> None:
-        # When a terminal is closed, the kernel sends one and the shell another.
+        # When a terminal is closed, the kernel sends one and the shell another. Last, as others see that it is ignored:
+        # whoever sends another signal then sends a second one.
         if signal.SIGHUP in before:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 

@@ -160,6 +160,7 @@ class BotoStore:
         self.options = options
         self.conditions: bool | None = None
         self.quoted = True
+        self.keeps_meta = True
         self._custom = None if is_aws(options.s3.endpoint) else endpoint_url(options.s3)
         custom = self._custom or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self.place = f"{custom or 'AWS'} bucket {options.bucket}"

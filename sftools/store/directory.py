@@ -31,6 +31,7 @@ class DirectoryStore:
         self.place = f"directory {self.root}"
         self.conditions: bool | None = True
         self.quoted = True
+        self.keeps_meta = False
         self._parts = os.path.join(self.root, ".sf-exporter-parts")
         self._made: set[str] = set()
 

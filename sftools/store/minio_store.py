@@ -39,6 +39,7 @@ class MinioStore:
         self.options = options
         self.conditions: bool | None = None
         self.quoted = True
+        self.keeps_meta = True
         url = endpoint_url(options.s3) or "https://s3.amazonaws.com"
         self.place = f"{url} bucket {options.bucket}"
         self._url = urlsplit(url)

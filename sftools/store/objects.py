@@ -121,6 +121,8 @@ class Store(Protocol):
     """Whether conditional writes are refused when they must be; None while it is not known."""
     quoted: bool
     """Whether an ETag in a condition has quotes, as HTTP wants it (RFC 9110, 8.8.3); Ceph knows it without only."""
+    keeps_meta: bool
+    """Whether it is made to keep metadata."""
 
     def check(self) -> None:
         """See that the bucket is there and may be used; create it where it is missing."""

@@ -105,6 +105,16 @@ def test_cont_update(client: str, source: Path, bucket: Any, exporter: Any) -> N
     assert set(bucket.contents()) <= {KEY, other, f"2024/05/01/{EPOCH + 1}.sf"}
 
 
+@pytest.mark.parametrize("client", ["boto3", "minio"])
+def test_a_copy_without_its_mark(client: str, source: Path, bucket: Any) -> None:
+    """As rclone's server leaves it where it fails after the bytes are stored."""
+    bucket.client.create_bucket(Bucket=bucket.name)
+    bucket.client.put_object(Bucket=bucket.name, Key=KEY, Body=b"first")
+    result = once(source, bucket, "--mode", "cont-update", "--settle", "1000", "--client", client)
+    assert result.exit_code == 0, result.output
+    assert trace_of(bucket, KEY) == (5, "partial")
+
+
 def test_a_large_file_that_grows(source: Path, bucket: Any) -> None:
     """Its copy is made of parts, too, and replaced."""
     path = source / str(EPOCH)

@@ -65,6 +65,18 @@ def test_told_to_end_while_it_starts(once: bool, tmp_path: Path, slow: Slow) -> 
     assert (tmp_path / "in" / "1714557600").exists()
 
 
+def test_threads_of_others_are_no_sign_that_it_hangs(tmp_path: Path) -> None:
+    """Where it is called in a process that does more, which must not be ended then."""
+    may_end = threading.Event()
+    other = threading.Thread(target=may_end.wait, name="ship_0")
+    other.start()
+    made = exporter(tmp_path, DirectoryStore(str(tmp_path / "out")), once=True)
+    made.start()
+    assert (made.run(), made.hangs) == (0, False)
+    may_end.set()
+    other.join()
+
+
 def test_what_keeps_it_from_starting_is_told(tmp_path: Path) -> None:
     class Refusing(DirectoryStore):
         def check(self) -> None:

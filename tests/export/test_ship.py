@@ -39,12 +39,14 @@ KEY = "2024/05/01/1714557600.sf"
 class Memory:
     """A store in memory. honours: whether conditions hold; False ignores them, None answers 501. fault: may raise.
 
-    wants_quotes: how it knows an ETag in a condition.
+    wants_quotes: how it knows an ETag in a condition. loses_meta: though it is made to keep it.
     """
 
     place = "memory"
     quoted = True
+    keeps_meta = True
     wants_quotes = True
+    loses_meta = False
 
     def __init__(self, honours: bool | None = True, fault: Callable[[str], None] = lambda call: None) -> None:
         self.conditions: bool | None = None
@@ -81,7 +83,7 @@ class Memory:
         self.fault("put")
         self._must(key, condition)
         kept = part.all()[:-1] if self.truncate else part.all()
-        self.objects[key] = (kept, dict(meta), hashlib.md5(kept).hexdigest())
+        self.objects[key] = (kept, {} if self.loses_meta else dict(meta), hashlib.md5(kept).hexdigest())
         self.fault("put done")
 
     def begin(self, key: str, meta: Mapping[str, str]) -> str:
@@ -396,6 +398,40 @@ def test_a_partial_copy_becomes_the_whole(honours: bool | None, quotes: bool, tm
     assert ship(store, tmp_path, root) is Result.REMOVED
     assert list(store.objects) == [KEY]
     assert "trace" not in store.objects[KEY][1]
+
+
+@pytest.mark.parametrize("honours", [True, False])
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_copy_that_was_stored_without_its_mark_is_written_again(
+    honours: bool, compression: str, tmp_path: Path, root: int
+) -> None:
+    """rclone's server stores the bytes, then what belongs to them, and may fail in between."""
+
+    def fault(call: str) -> None:
+        if call == "put done" and store.loses_meta:
+            raise Unavailable("InternalError")
+
+    store = Memory(honours, fault)
+    store.loses_meta = True
+    (tmp_path / "in" / NAME).write_bytes(b"text")
+    with pytest.raises(Unavailable):
+        ship(store, tmp_path, root, final=False, compression=compression)
+    assert [meta for _, meta, _ in store.objects.values()] == [{}]
+    store.loses_meta = False
+    assert ship(store, tmp_path, root, final=False, compression=compression) is Result.COPIED
+    assert [meta["trace"] for _, meta, _ in store.objects.values()] == ["partial"]
+
+
+@pytest.mark.parametrize("promises", [True, False])
+def test_a_store_that_keeps_no_marks_has_copies_all_the_same(promises: bool, tmp_path: Path, root: int) -> None:
+    puts: list[str] = []
+    store = Memory(True, puts.append)
+    store.loses_meta, store.keeps_meta = True, promises
+    (tmp_path / "in" / NAME).write_bytes(b"text")
+    for _ in range(2):
+        assert ship(store, tmp_path, root, final=False) is Result.COPIED
+    assert puts.count("put done") == (2 if promises else 1)  # without conditions known, the first probes them
+    assert ship(store, tmp_path, root) is Result.REMOVED
 
 
 def test_a_file_that_is_written_to_is_left_alone(tmp_path: Path, root: int) -> None:

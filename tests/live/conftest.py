@@ -1,4 +1,4 @@
-"""What the tests of a running capture share: whether it is permitted here, and a look at what it recorded."""
+"""What the tests of a running capture share: whether it is permitted here, waiting, a look at what it recorded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,6 +90,27 @@ def end_with_the_tests() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+# x86-64's numbers of calls.
+READ, POLL, EPOLL_WAIT, EPOLL_PWAIT = "0", "7", "232", "281"
+
+
+def waits(pid: int, *calls: str, fd: int | None = None) -> bool:
+    """Whether a process waits in one of the calls, of this descriptor where that is given."""
+    try:
+        call, *arguments = Path(f"/proc/{pid}/syscall").read_text().split()
+    except FileNotFoundError:
+        pytest.skip("the kernel does not tell what a process waits for")
+    return call in calls and (fd is None or int(arguments[0], 16) == fd)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Until it is so. A minute is no measure: nothing takes as long, however busy the machine is."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "does not happen"
+        time.sleep(0.005)
+
+
 @pytest.fixture(scope="session")
 def permitted() -> None:
     """Skips, with the reason, where the running system cannot be captured; in CI, which runs as root, that fails."""
@@ -107,6 +129,7 @@ def record(permitted: None, tmp_path: Path) -> Callable[..., tuple[bytes, int]]:
     def run(script: str, **options: Any) -> tuple[bytes, int]:
         command = ["sh", "-c", "read go; " + script]
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path)
+        eventually(lambda: waits(child.pid, READ, fd=0))  # or how it began would be recorded
         options.setdefault("pids", frozenset({child.pid}))
         out = bytearray()
         with Capture(ProbeOptions(**options)) as capture:

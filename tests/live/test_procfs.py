@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -647,10 +648,13 @@ def test_a_process_of_this_host(workload: Workload) -> None:
 
 def test_work_that_waits_without_end_is_left_alone() -> None:
     never = threading.Event()
-    patience = Patience(seconds=0.02)
+    patience = Patience(seconds=120)
     try:
         assert patience.call(lambda: b"one") == b"one"
+        patience._left = 0.02  # only the call that is in vain is not to last
         assert patience.call(lambda: bytes([never.wait()])) == b""
+        assert patience._left < 0.02
+        patience._left = 120
         assert patience.call(lambda: b"two") == b"two"
     finally:
         never.set()
@@ -661,16 +665,17 @@ def test_no_more_threads_wait_than_are_allowed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(procfs, "MAX_LIVE_STUCK", 2)
     never = threading.Event()
     patience = Patience(seconds=0.02)
-    begun: list[int] = []
+    begun = SimpleQueue[int]()
 
     def wait() -> bytes:
-        begun.append(1)
+        begun.put(1)
         return bytes([never.wait()])
 
     try:
         assert [patience.call(wait) for _ in range(5)] == [b""] * 5
-        assert len(begun) == 2
+        assert [begun.get(timeout=60) for _ in range(2)] == [1, 1]
         assert patience.call(lambda: b"one") == b""
+        assert begun.empty()
     finally:
         never.set()
         patience.close()

@@ -7,6 +7,7 @@ import gzip
 import http.server
 import random
 import re
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -71,7 +72,7 @@ def rclone(s3_server: Any) -> str:
     (s3_server.root / "traces" / "large").write_bytes(CONTENT)
     (s3_server.root / "traces" / "large.gz").write_bytes(gzip.compress(CONTENT, 1))
     many = s3_server.root / "many"
-    many.mkdir()
+    many.mkdir(exist_ok=True)
     for i in range(1500):
         (many / str(i)).touch()
     return s3_server.url
@@ -286,14 +287,15 @@ def test_a_server_that_is_something_else() -> None:
 
 
 def test_nobody_listens() -> None:
-    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-    with pytest.raises(S3Error) as error:
-        list(store(url).list("b"))
-    assert message(error) == f"s3://b/: {url} cannot be reached (Connection refused)"
-    with pytest.raises(S3Error) as error:
-        store(url).open(OBJECT)
-    assert message(error) == f"s3://b/x: {url} cannot be reached (Connection refused)"
+    with socket.socket() as taken:  # so that nobody else listens at it either
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(S3Error) as error:
+            list(store(url).list("b"))
+        assert message(error) == f"s3://b/: {url} cannot be reached (Connection refused)"
+        with pytest.raises(S3Error) as error:
+            store(url).open(OBJECT)
+        assert message(error) == f"s3://b/x: {url} cannot be reached (Connection refused)"
 
 
 # -- options
