@@ -13,6 +13,7 @@ import select
 import stat
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import BinaryIO, NoReturn
 
 from sftools.errors import ExistsError, OutputError
@@ -91,6 +92,7 @@ class NewFile:
         self._mode = mode
         self._patience = patience
         self._fd = -1
+        self._stream: BinaryIO | None = None
         self._temporary: str | None = None
 
     def open(self) -> None:
@@ -142,11 +144,13 @@ class NewFile:
 
     def stream(self) -> BinaryIO:
         """For writing, instead of write(); it is to be flushed before commit()."""
-        return open(self._fd, "wb", closefd=False)
+        self._stream = open(self._fd, "wb", closefd=False)  # noqa: SIM115
+        return self._stream
 
     def commit(self) -> None:
         if self._temporary is None:
             os.close(self._fd)
+            self._fd = -1
             return
         try:
             os.fsync(self._fd)
@@ -161,13 +165,19 @@ class NewFile:
         self._temporary = None
 
     def abandon(self) -> None:
-        try:
-            if self._fd >= 0:
-                os.close(self._fd)
-            if self._temporary is not None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and self._stream is not None:
+            # What it still has would be written when Python finds that nobody uses it: by then to another file, if one
+            # has got the number of this. And Python 3.14 complains on standard error.
+            give_up(fd)
+            with suppress(OSError):
+                self._stream.close()
+        if fd >= 0:
+            with suppress(OSError):
+                os.close(fd)
+        if self._temporary is not None:
+            with suppress(OSError):
                 os.unlink(self._temporary)
-        except OSError:
-            pass
 
 
 def check(path: str, force: bool, inputs: Iterable[str] = ()) -> None:
@@ -230,12 +240,12 @@ def give_up(fd: int) -> None:
 
     At its end Python tries that again, and where it fails once more the exit status is 120.
     """
-    try:
+    with suppress(OSError):  # too many open files, for one: then the status is 120
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        os.dup2(nowhere, fd)
-        os.close(nowhere)
-    except OSError:
-        pass  # too many open files: then the status is 120
+        try:
+            os.dup2(nowhere, fd)
+        finally:
+            os.close(nowhere)
 
 
 def _refuse(path: str, error: OSError) -> NoReturn:
