@@ -5,6 +5,7 @@ Until then a file lies beside, under a temporary name (temporary_name). Nothing 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -91,6 +92,7 @@ class NewFile:
         self._mode = mode
         self._patience = patience
         self._fd = -1
+        self._stream: BinaryIO | None = None
         self._temporary: str | None = None
 
     def open(self) -> None:
@@ -146,7 +148,8 @@ class NewFile:
 
     def stream(self) -> BinaryIO:
         """For writing, instead of write(); it is to be flushed before commit()."""
-        return open(self._fd, "wb", closefd=False)
+        self._stream = open(self._fd, "wb", closefd=False)  # noqa: SIM115
+        return self._stream
 
     def commit(self) -> None:
         """Put the bytes on the disk, then give the file its name; a device, FIFO or socket is closed.
@@ -154,13 +157,11 @@ class NewFile:
         Raises ExistsError where somebody else has taken the name since, without force; it is to be abandoned then.
         """
         if self._temporary is None:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
+            self._close()
             return
         try:
             os.fsync(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+            self._close()
             if self._force:
                 os.replace(self._temporary, self._path)
             else:
@@ -171,13 +172,23 @@ class NewFile:
 
     def abandon(self) -> None:
         """Leave nothing of a file that has no name yet. Raises nothing; does nothing to one that has."""
-        try:
-            if self._fd >= 0:
-                os.close(self._fd)
-            if self._temporary is not None:
+        if self._fd >= 0:
+            if self._stream is not None:
+                # What it still has would be written when Python finds that nobody uses it: by then to another file, if
+                # one has got the number of this. And Python 3.14 complains on standard error.
+                give_up(self._fd)
+                with contextlib.suppress(OSError):
+                    self._stream.close()
+            with contextlib.suppress(OSError):
+                self._close()
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):
                 os.unlink(self._temporary)
-        except OSError:
-            pass
+
+    def _close(self) -> None:
+        """Once, also where a signal ends the call: the number may belong to somebody else then."""
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
 
 def check(path: str, force: bool, inputs: Iterable[str] = ()) -> None:
@@ -240,12 +251,12 @@ def give_up(fd: int) -> None:
 
     At its end Python tries that again, and where it fails once more the exit status is 120.
     """
-    try:
+    with contextlib.suppress(OSError):  # too many open files, for one: then the status is 120
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        os.dup2(nowhere, fd)
-        os.close(nowhere)
-    except OSError:
-        pass  # too many open files: then the status is 120
+        try:
+            os.dup2(nowhere, fd)
+        finally:
+            os.close(nowhere)
 
 
 def _refuse(path: str, error: OSError) -> NoReturn:

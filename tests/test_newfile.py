@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import stat
 import threading
@@ -54,6 +55,20 @@ def test_abandoned_file_leaves_nothing(tmp_path):
     file.abandon()
     file.abandon()
     assert os.listdir(tmp_path) == []
+
+
+def test_what_an_abandoned_stream_still_has_goes_nowhere(tmp_path):
+    """Not to another file that gets its number, when the stream is collected."""
+    file = new(tmp_path / "x.sf")
+    stream = file.stream()
+    stream.write(b"half")
+    number = stream.fileno()
+    file.abandon()
+    with (tmp_path / "other").open("wb") as other:
+        assert other.fileno() == number
+        del stream, file
+        gc.collect()
+    assert (tmp_path / "other").read_bytes() == b""
 
 
 def test_existing_file_is_refused_and_kept(tmp_path):

@@ -437,11 +437,12 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_an_error() -> None:
+@pytest.mark.parametrize("form", ["str", "json", "csv", "parquet", "arrow"])
+def test_a_full_disk_is_an_error(form: str) -> None:
     with open("/dev/full", "wb") as full:
-        done = process(WEBSHELL, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        done = process("-o", form, WEBSHELL, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (1, b"sysprint: stdout: cannot be written: No space left on device\n")
-    done = process(WEBSHELL, "-w", "/dev/full")
+    done = process("-o", form, WEBSHELL, "-w", "/dev/full")
     assert done.returncode == 1
     assert done.stderr == b"sysprint: /dev/full: cannot be written: No space left on device\n"
 
