@@ -6,6 +6,7 @@ examples/print_execs.py tests/fixtures/webshell.scap
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from sftools.libsysflow import SysFlowConfig, SysFlowDriver, SysFlowException
@@ -38,6 +39,7 @@ def main() -> int:
     if len(sys.argv) != 2:
         print(f"usage: {sys.argv[0]} CAPTURE", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as head ends what prints to it
     config = SysFlowConfig(scapInputPath=sys.argv[1], callback=show)
     try:
         return SysFlowDriver(config).run()

@@ -6,6 +6,7 @@ Each form is written by its module in sftools.render.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import os
 import sys
@@ -197,9 +198,31 @@ class _Text(io.RawIOBase):
         return len(data)
 
 
+class _Whole(io.RawIOBase):
+    """Bytes to a file that may take a part of a write only, as standard output with PYTHONUNBUFFERED or python -u."""
+
+    def __init__(self, file: io.RawIOBase) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        rest = memoryview(data)
+        while rest:
+            taken = self._file.write(rest)
+            if taken is None:  # it does not block, and takes nothing now
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            rest = rest[taken:]
+        return len(data)
+
+
 def _stdout() -> BinaryIO:
     sys.stdout.flush()
-    return getattr(sys.stdout, "buffer", None) or _Text(sys.stdout)  # type: ignore[return-value]
+    binary = getattr(sys.stdout, "buffer", None)
+    if isinstance(binary, io.RawIOBase):
+        return _Whole(binary)  # type: ignore[return-value]
+    return binary or _Text(sys.stdout)  # type: ignore[return-value]
 
 
 def _objects(values: Iterable[str]) -> Any:

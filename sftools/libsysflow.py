@@ -171,6 +171,7 @@ class SysFlowException(SftoolsError):
         self.code = code
 
     def getErrorCode(self) -> SysFlowError:
+        """`code`, as libSysFlow has it."""
         return self.code
 
 

@@ -111,7 +111,17 @@ MAX_ROTATE_SECONDS = 315_360_000
 # processes are scanned, up to so many rows in all.
 MAX_LIVE_SOCKETS = 262_144
 
-# A mount table without end: device numbers by mount id are remembered for so many.
+# Recorded trees of /proc and /etc whose files are disk images or never end. Most of the kernel's have less than a page;
+# tables, as stat and passwd, may be long.
+MAX_LIVE_FILE_BYTES = 64 * KIB
+MAX_LIVE_TABLE_BYTES = 16 * MIB
+
+# A table of sockets without line feeds. The longest real row is one of a unix socket: 60 characters and sun_path's 108.
+MAX_LIVE_ROW_BYTES = KIB
+
+# A mount table without end, which every mount that is not known has read: so much of it is, and device numbers by mount
+# id are remembered for so many.
+MAX_LIVE_MOUNTINFO_BYTES = 4 * MIB
 MAX_LIVE_MOUNTS = 65_536
 
 # Processes that hold the lock of their memory for ever, by the thousand, each of which keeps a thread waiting: past so
@@ -123,6 +133,9 @@ MAX_LIVE_LOOKUPS = 1024
 
 # A container runtime, or who sits on its socket, that answers without end.
 MAX_LIVE_ANSWER_BYTES = MIB
+
+# Containers with names or images of a megabyte, each of which stays in the capture.
+MAX_LIVE_TEXT_CHARS = 4 * KIB
 
 # Events that come while a host with very many processes is listed: so many bytes of them wait beside the ring.
 MAX_LIVE_BACKLOG_BYTES = 64 * MIB
@@ -187,6 +200,12 @@ MAX_ENTITY_TEXTS = 4096
 # A bucket that is listed without end, or page after page of a store that invents keys.
 MAX_S3_OBJECTS = 1_000_000
 
+# A server whose headers never end, or its documents, or the bodies that are not of interest (a longer one costs the
+# connection instead of the time to read it).
+MAX_S3_HEAD_BYTES = 64 * KIB
+MAX_S3_ANSWER_BYTES = 16 * MIB
+MAX_S3_BODY_BYTES = 64 * KIB
+
 # A secret file that is a device or a disk image. AWS's secret keys have 40 characters.
 MAX_SECRET_CHARS = 4 * KIB
 
@@ -194,6 +213,20 @@ MAX_SECRET_CHARS = 4 * KIB
 
 # A configuration file that is a device or a disk image. One with every option has some KiB.
 MAX_CONFIG_BYTES = MIB
+
+# Directories in directories without end: each is entered by its whole path.
+MAX_EXPORT_DEPTH = 64
+
+# Files made faster than their directory is scanned: of more than so many it is not known that they were closed, and
+# they have to settle.
+MAX_EXPORT_EVENTS = 100_000
+
+# Files by the million that cannot be exported, each of which is told of once.
+MAX_EXPORT_WARNINGS = 1000
+
+# Names that lead to ever new directories below a local target: those made are remembered, and past so many looked at
+# again.
+MAX_EXPORT_DIRECTORIES = 1000
 
 # filters
 

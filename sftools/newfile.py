@@ -94,6 +94,10 @@ class NewFile:
         self._temporary: str | None = None
 
     def open(self) -> None:
+        """Begin the temporary file; a device, FIFO or socket is opened as it is.
+
+        Raises ExistsError where the name is taken, without force.
+        """
         check(self._path, self._force)
         try:
             if _is_special(self._path):
@@ -145,8 +149,13 @@ class NewFile:
         return open(self._fd, "wb", closefd=False)
 
     def commit(self) -> None:
+        """Put the bytes on the disk, then give the file its name; a device, FIFO or socket is closed.
+
+        Raises ExistsError where somebody else has taken the name since, without force; it is to be abandoned then.
+        """
         if self._temporary is None:
-            os.close(self._fd)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
             return
         try:
             os.fsync(self._fd)
@@ -161,6 +170,7 @@ class NewFile:
         self._temporary = None
 
     def abandon(self) -> None:
+        """Leave nothing of a file that has no name yet. Raises nothing; does nothing to one that has."""
         try:
             if self._fd >= 0:
                 os.close(self._fd)
@@ -223,6 +233,19 @@ def write_all(fd: int, data: bytes | memoryview, name: str, patience: Patience |
         raise
     except OSError as error:
         _refuse(name, error)
+
+
+def give_up(fd: int) -> None:
+    """Let what is still written to fd go nowhere, for one what a failed write has left in a buffer.
+
+    At its end Python tries that again, and where it fails once more the exit status is 120.
+    """
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, fd)
+        os.close(nowhere)
+    except OSError:
+        pass  # too many open files: then the status is 120
 
 
 def _refuse(path: str, error: OSError) -> NoReturn:

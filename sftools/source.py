@@ -31,9 +31,10 @@ class StreamDamage(InputError):
 
 
 class Stored(Protocol):
-    """Where the stored bytes of a source come from; both methods give fewer than asked for, and none at the end.
+    """Where the stored bytes of a source come from.
 
-    They raise OSError, or InputError with a text of their own.
+    read and readinto may give fewer bytes than asked for, and give none at the end only. They raise OSError, or
+    InputError with a text of their own.
     """
 
     def read(self, size: int, /) -> bytes: ...

@@ -26,6 +26,10 @@ settings.register_profile("sftools", deadline=None, suppress_health_check=[Healt
 settings.load_profile("sftools")
 
 
+# Containers' images set it. It hides what is left in a buffer when a write fails, which users then see.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
+
 # Servers are started by the script that does it outside tests, too.
 _SCRIPT = Path(__file__).parents[1] / "scripts" / "s3_server.py"
 _spec = importlib.util.spec_from_file_location("s3_server", _SCRIPT)

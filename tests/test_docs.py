@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import sftools
+from sftools.tools import sysporter
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,36 +47,52 @@ def test_the_readme_shows_what_make_demo_prints(tmp_path: Path) -> None:
     assert printed.stdout in (ROOT / "README.md").read_text()
 
 
-def test_sysprint_says_what_its_document_shows(tmp_path: Path) -> None:
-    """Each `$ command` and the lines below it, in one shell; demo.sf is what make demo makes."""
-    text = (ROOT / "docs" / "sysprint.md").read_text()
+def check_examples(name: str, directory: Path) -> None:
+    """Each `$ command` of a document and the lines below it, in one shell, which begins in `directory`."""
+    text = (ROOT / "docs" / name).read_text()
     lines = [line.removeprefix("    ") for line in text.splitlines() if line.startswith("    ")]
     shown = re.findall(r"^\$ (.*)\n((?:(?!\$ |sysprint host).*\n)*)", "\n".join([*lines, ""]), re.MULTILINE)
     assert len(shown) >= 6
-    capture = ROOT / "tests" / "fixtures" / "webshell.scap"
-    script = f"""
-        sysporter() {{ {sys.executable} -m sftools.tools.sysporter "$@"; }}
-        sysprint() {{ {sys.executable} -m sftools.tools.sysprint "$@"; }}
-        sysporter -r {capture} -w demo.sf
-    """
+    programs = directory / "bin"
+    programs.mkdir()
+    for tool in ("sysporter", "sysprint", "sf-codegen"):
+        package_root = Path(sftools.__file__).parents[1]
+        module = f"sftools.tools.{tool.replace('-', '_')}"
+        (programs / tool).write_text(f'#!/bin/sh\nPYTHONPATH={package_root} exec {sys.executable} -m {module} "$@"\n')
+    (programs / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
     after = "\nstatus=$?; echo @@@; (exit $status)\n"
-    script += after + after.join(command for command, _ in shown) + after
-    package_root = str(Path(sftools.__file__).parents[1])
     done = subprocess.run(
-        ["sh", "-c", "exec 2>&1\n" + script],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": package_root},
+        ["sh", "-c", "exec 2>&1\n" + after.join(command for command, _ in shown) + after],
+        cwd=directory,
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
         check=False,
         capture_output=True,
         text=True,
     )
-    said = done.stdout.split("@@@\n")
-    assert said[0] == ""
-    for (command, expected), got in zip(shown, said[1:], strict=False):
+    for (command, expected), got in zip(shown, done.stdout.split("@@@\n")[:-1], strict=True):
         assert got == expected, command
 
 
-@pytest.mark.parametrize("name", ["sysprint", "sysporter", "sf_exporter"])
+def test_sysprint_says_what_its_document_shows(tmp_path: Path) -> None:
+    """demo.sf is what make demo makes."""
+    capture = ROOT / "tests" / "fixtures" / "webshell.scap"
+    with pytest.raises(SystemExit) as ended:
+        sysporter.main(["-r", str(capture), "-w", str(tmp_path / "demo.sf")])
+    assert ended.value.code == 0
+    check_examples("sysprint.md", tmp_path)
+
+
+def test_sf_codegen_says_what_its_document_shows(tmp_path: Path) -> None:
+    """alerts.avdl is what stands there, too."""
+    found = re.search(r"```avdl\n(.*?)```", (ROOT / "docs" / "sf-codegen.md").read_text(), re.DOTALL)
+    assert found is not None
+    (tmp_path / "alerts.avdl").write_text(found[1])
+    check_examples("sf-codegen.md", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["sysprint", "sysporter", "sf_codegen", "sf_exporter"])
 def test_every_option_is_documented(name: str) -> None:
     main = importlib.import_module(f"sftools.tools.{name}").main
     text = (ROOT / "docs" / f"{name.replace('_', '-')}.md").read_text()

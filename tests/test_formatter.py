@@ -72,6 +72,33 @@ def test_stdout_that_takes_only_text(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+class OneByte(io.RawIOBase):
+    """Takes the first byte of a write only, until it has `room` of them."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.taken = room, bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int | None:
+        if len(self.taken) == self.room:
+            return None
+        self.taken += bytes(data[:1])
+        return 1
+
+
+def test_stdout_that_takes_parts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with PYTHONUNBUFFERED, where Python puts no buffer before it."""
+    want = b"".join(json.dumps({"type": each["type"]}, separators=(",", ":")).encode() + b"\n" for each in documents())
+    out = OneByte(len(want))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, write_through=True))  # type: ignore[type-var]
+    formatter().toJsonStdOut(["type"], flat=True)
+    assert out.taken == want
+    with pytest.raises(BlockingIOError):
+        formatter().toJsonStdOut(["type"], flat=True)
+
+
 def test_csv_with_and_without_its_header(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     formatter().toCsvFile(path)

@@ -216,3 +216,14 @@ def test_what_a_patient_writer_writes_is_all_there(tmp_path):
     file.commit()
     reader.join()
     assert got == [data]
+
+
+def test_after_the_commit_of_a_device_nothing_is_left_to_close():
+    """Its number may belong to somebody else then."""
+    file = new(os.devnull)
+    file.write(b"data")
+    file.commit()
+    fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+    file.abandon()
+    for fd in fds:
+        os.close(fd)

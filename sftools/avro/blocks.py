@@ -19,11 +19,12 @@ _CHUNK = 256 * 1024
 
 
 class Bytes(Protocol):
-    """Where a container's bytes come from: what sftools.source opens."""
+    """Where a container's bytes come from: what sftools.source opens. name: for messages."""
 
     name: str
 
-    def readinto(self, room: memoryview, /) -> int: ...
+    def readinto(self, room: memoryview, /) -> int:
+        """Fill `room` from its beginning; returns how many bytes came, 0 at the end. Raises InputError."""
 
 
 class Block(NamedTuple):

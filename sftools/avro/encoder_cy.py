@@ -47,6 +47,11 @@ class Encoder:
     sink: called with (bytes of a block, number of records) when a block is full and at flush().
     tap: called with the bytes of each single record (a bare Avro datum of the union record), or None.
     version: 5, or 6, which appends the IPv6 addresses to NetworkFlow.
+
+    A record's method takes the schema's fields in their order. Times are in ns since 1970; texts are bytes as the kernel
+    has them (put_text); create_ts and hpid are the OID of the process. An OID of a file has 20 bytes, an IPv4 address is
+    an int that is read little-endian from network order, an IPv6 address 16 bytes. An enum is its symbol's index. What
+    the schema allows to be null is None. All raise what sink and tap raise.
     """
 
     def __init__(self, sink, version: int, tap=None):
@@ -84,6 +89,7 @@ class Encoder:
         return 0
 
     def put_byte(self, value):
+        """One byte; room must be reserved."""
         self.base[self.size] = value
         self.size += 1
 
@@ -103,6 +109,7 @@ class Encoder:
         self.size += 1
 
     def put_raw(self, value):
+        """Bytes without their length, and room reserved for the numbers behind them."""
         n: cython.Py_ssize_t = len(value)
         self.reserve(n + _RECORD_ROOM)
         if cython.compiled:
@@ -120,6 +127,7 @@ class Encoder:
         return self.put_raw(text)
 
     def put_optional_text(self, value):
+        """A union of null and string: None is null."""
         if value is None:
             self.put_byte(0)
             return 0
@@ -127,6 +135,7 @@ class Encoder:
         return self.put_text(value)
 
     def put_texts(self, values):
+        """An array of strings."""
         value: bytes
         if values:
             self.put_long(len(values))
@@ -177,6 +186,7 @@ class Encoder:
         return self.done(CONTAINER)
 
     def pod(self, ts, id, name, node_name, host_ip, internal_ip, namespace, restart_count, labels):
+        """host_ip, internal_ip: lists of IPv4 addresses. Selectors and services are empty: no capture tells of them."""
         self.put_long(POD)
         self.put_long(ts)
         self.put_text(id)
@@ -257,6 +267,7 @@ class Encoder:
         return self.done(FILE)
 
     def process_event(self, create_ts, hpid, ts, tid, op_flags, arg, ret):
+        """arg: the only one of the array `args`; None where that is empty."""
         self.put_long(PROCESS_EVENT)
         self.put_long(create_ts)
         self.put_long(hpid)
@@ -291,6 +302,7 @@ class Encoder:
         sip6,
         dip6,
     ):
+        """sip6, dip6: both None for IPv4; left out in version 5."""
         self.put_long(NETWORK_FLOW)
         self.put_long(create_ts)
         self.put_long(hpid)

@@ -43,7 +43,7 @@ class Output(Protocol):
         """A single encoded record. Those of a block come before it."""
 
     def next(self, second: int) -> str:
-        """Complete what was written, and begin anew."""
+        """Complete what was written, and begin anew, as begin() does. Only where `splits`."""
 
     def commit(self) -> None:
         """Complete what was written."""

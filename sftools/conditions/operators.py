@@ -49,10 +49,12 @@ def compared(compare: Callable[[Any, Any], bool]) -> Callable[[Sequence[Any]], T
 
 
 def different(values: Sequence[Any]) -> Test:
+    """make of an operator: true for what is none of the values, and in no network of them."""
     same = members(values)
     return lambda value: not same(value)
 
 
 def ignoring_case(values: Sequence[Any]) -> Test:
+    """make of an operator: true for text that has the one value in it, in whatever case."""
     want = values[0].lower()
     return lambda value: want in value.lower()

@@ -111,7 +111,10 @@ def _grammar(dialect: Dialect) -> str:
 
 
 class Builder:
-    """Makes the nodes while lark reduces, so that no deep tree is ever walked. A method has its rule's name."""
+    """Makes the nodes while lark reduces, so that no deep tree is ever walked. A method has its rule's name.
+
+    Raises Fault where the tree becomes deeper than MAX_FILTER_DEPTH, or a list longer than MAX_FILTER_LIST.
+    """
 
     # The escapes in quoted strings: falcosecurity/libs filter/escaping.cpp. A backslash before a blank is a backslash
     # there, as old rules rely on.
@@ -130,12 +133,14 @@ class Builder:
         return Check(str(name), argument, operator_name, values, name.start_pos, operator.start_pos)
 
     def operator(self, token: Any) -> str:
+        """The name of an operator as the dialect has it. Raises Fault for one that it refuses."""
         name = str(token).lower() if self.dialect.any_case else str(token)
         if self.dialect.refused and name in self.dialect.refused:
             raise Fault(self.dialect.refused[name], token.start_pos)
         return name
 
     def field(self, children: list[Any]) -> tuple[Any, Word | None]:
+        """The token of a field's name, and the argument in its brackets. Raises Fault."""
         if len(children) == 1:
             return children[0], None
         token = children[1]

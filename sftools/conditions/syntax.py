@@ -76,6 +76,7 @@ class Or:
 
 
 Expression = Check | Reference | Not | And | Or
+"""A node. depth: how many stand in each other: 1 for a check, and one more for what is around it."""
 
 
 def _depth(operands: Iterable[Expression]) -> int:

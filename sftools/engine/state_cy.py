@@ -298,6 +298,7 @@ class Thread:
     """A thread. Of a leader, exe, args, env and the ids are the process's. pid -1: known by tid only (`is_invalid`)."""
 
     def is_leader(self):
+        """By its ids, or, where a main thread's tid is not its pid, by the recorder's flag (PPM_CL_IS_MAIN_THREAD)."""
         return self.tid == self.pid or self.flags & _IS_MAIN_THREAD != 0
 
     def is_invalid(self):

@@ -10,6 +10,7 @@ import hashlib
 import os
 import signal
 import stat
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -23,6 +24,9 @@ from sftools.store.objects import PIECE_BYTES, Part, pieces
 STATE_NAME = ".sf-exporter"
 """The directory in a watched one that has its lock and journal."""
 
+# Before Linux 6.13 the times of files advance with the kernel's ticks, of 10 ms at most: they do not tell the second of
+# two changes in one.
+_TICK_NS = 10_000_000
 _COMPRESSION_LEVEL = {"gzip": 6, "zstd": 3}
 SUFFIXES = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
@@ -43,6 +47,10 @@ class Identity(NamedTuple):
     @classmethod
     def of(cls, found: os.stat_result) -> Identity:
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+    def seconds_until_told(self) -> float:
+        """How long to wait until the file may be read: what is written after that changes its times."""
+        return min(max(self.ctime_ns + _TICK_NS - time.time_ns(), 0), _TICK_NS) / 1e9
 
 
 class Removal(Enum):

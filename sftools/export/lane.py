@@ -22,6 +22,7 @@ from sftools.export.parts import Parts
 from sftools.export.scan import Found, Scanner
 from sftools.export.settings import LaneSettings, Settings
 from sftools.export.ship import Rate, Result, Shipper, Stopped
+from sftools.newfile import give_up
 from sftools.store.objects import Denied, NoBucket, StoreError, Unavailable
 
 log = logging.getLogger("sf-exporter")
@@ -480,6 +481,7 @@ class Lane:
         except BrokenPipeError:
             pass  # a reader that goes away, as head does, is no error
         except OSError as error:
+            give_up(1)
             raise SftoolsError(f"stdout: cannot be written: {error.strerror}") from None
 
     # -- giving up

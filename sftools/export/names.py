@@ -48,7 +48,7 @@ class KeyRule:
     suffix: str = ""
 
     def key(self, relative: str) -> str:
-        """The key for a file by its path below the directory: `[prefix/][cluster/][node/][ip/][YYYY/MM/DD/]NAME.IP.sf`.
+        """The key for a file by its path below the directory, as docs/sf-exporter.md has it.
 
         Two paths never get the same key, whatever bytes they have.
         """

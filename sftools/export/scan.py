@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from sftools.export.files import STATE_NAME, Changed, Identity, being_written, open_file
 from sftools.export.names import NameTime, name_time
+from sftools.limits import MAX_EXPORT_DEPTH, MAX_EXPORT_EVENTS, MAX_EXPORT_WARNINGS
 from sftools.newfile import is_temporary
 
 log = logging.getLogger("sf-exporter")
@@ -28,13 +29,8 @@ MODES = (MOVE_DEL, CONT_UPDATE, CONT_UPDATE_RECUR)
 _CLOCK_SECONDS = 60
 _DAY = 86_400
 _HOUR = 3_600
-# Directories in directories that are entered; and events remembered until the next scan.
-MAX_DEPTH = 64
-MAX_EVENTS = 100_000
 _OWN = (STATE_NAME, ".sf-exporter-parts")
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-# What is said once; more of it is not told at all.
-_MAX_TOLD = 1000
 
 
 class Found(NamedTuple):
@@ -85,7 +81,7 @@ class Scanner:
     def event(self, relative: str, closed: bool) -> None:
         """A file was closed by who wrote it (closed), or appeared."""
         with self._lock:
-            if len(self._events) < MAX_EVENTS:
+            if len(self._events) < MAX_EXPORT_EVENTS:
                 self._events[relative] = closed or self._events.get(relative, False)
 
     def copied(self, relative: str, identity: Identity) -> None:
@@ -177,7 +173,7 @@ class Scanner:
 
     def _tell(self, relative: str, text: str) -> None:
         """What keeps a file from being exported, once."""
-        if relative not in self._told and len(self._told) < _MAX_TOLD:
+        if relative not in self._told and len(self._told) < MAX_EXPORT_WARNINGS:
             self._told.add(relative)
             log.warning("%s: %s", relative, text)
 
@@ -220,10 +216,10 @@ class Scanner:
                                 seen.add(relative)
                                 found += self._in_tree(relative, name, entry, now)
                             elif entry.is_dir(follow_symlinks=False):
-                                if depth < MAX_DEPTH:
+                                if depth < MAX_EXPORT_DEPTH:
                                     pending.append((relative, depth + 1))
                                 else:
-                                    self._tell(relative, f"lies below {MAX_DEPTH} directories: it is left alone")
+                                    self._tell(relative, f"lies below {MAX_EXPORT_DEPTH} directories: it is left alone")
                 finally:
                     os.close(fd)
             except OSError as error:  # the others are exported all the same

@@ -151,6 +151,7 @@ class Exporter:
     # -- how it is
 
     def report(self) -> None:
+        """Write the health and the metrics file, where they are wanted. What fails is logged once, not raised."""
         try:
             if self.settings.health_file:
                 _replace(self.settings.health_file, json.dumps(self.health(), indent=1).encode() + b"\n")

@@ -182,6 +182,8 @@ class Shipper:
                 writing = being_written(fd)
                 if writing or (writing is None and not settled):
                     return Shipped(Result.HELD if writing else Result.UNCERTAIN, "", before, 0)
+            if (seconds := before.seconds_until_told()) and self.stop.wait(seconds):
+                raise Stopped("stopped")
             part_bytes = self.parts.part_bytes
             if before.size > part_bytes * _FEW_PARTS:
                 part_bytes = -(-before.size // _FEW_PARTS // _MIB) * _MIB

@@ -23,7 +23,14 @@ from typing import Any
 from urllib.parse import quote
 
 from sftools.engine.containers import CT_CONTAINERD, CT_CRI, CT_CRIO, CT_CUSTOM, CT_DOCKER, CgroupIds
-from sftools.limits import KIB, MAX_CONTAINERS, MAX_LABELS_BYTES, MAX_LIVE_ANSWER_BYTES, MAX_LIVE_LOOKUPS
+from sftools.limits import (
+    KIB,
+    MAX_CONTAINERS,
+    MAX_LABELS_BYTES,
+    MAX_LIVE_ANSWER_BYTES,
+    MAX_LIVE_LOOKUPS,
+    MAX_LIVE_TEXT_CHARS,
+)
 from sftools.live import grpc
 from sftools.scap import blocks
 from sftools.scap.writer import ScapWriter
@@ -402,7 +409,7 @@ def _end(connection: socket.socket | None) -> None:
 
 
 def _text(value: Any) -> str:
-    return value[: 4 * KIB] if isinstance(value, str) else ""
+    return value[:MAX_LIVE_TEXT_CHARS] if isinstance(value, str) else ""
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sftools.limits import KIB, MAX_INTERFACES, MAX_USERS, MIB
+from sftools.limits import KIB, MAX_INTERFACES, MAX_LIVE_FILE_BYTES, MAX_LIVE_TABLE_BYTES, MAX_USERS
 from sftools.scap.writer import Entry
 
 # libscap's readers refuse longer names (MAX_CREDENTIALS_STR_LEN, with its NUL).
 _MAX_CREDENTIAL = 255
 
 
-def read_file(name: str, directory: int, limit: int = 64 * KIB, *, table: bool = False) -> bytes:
+def read_file(name: str, directory: int, limit: int = MAX_LIVE_FILE_BYTES, *, table: bool = False) -> bytes:
     """At most `limit` bytes of a file in a directory that is open as an fd. Raises OSError.
 
     The kernel gives its small files in one piece, so that a short read is the last; a table comes in several. Does not
@@ -42,7 +42,7 @@ def read_file(name: str, directory: int, limit: int = 64 * KIB, *, table: bool =
         os.close(fd)
 
 
-def read_or_empty(name: str, directory: int, limit: int = 64 * KIB, *, table: bool = False) -> bytes:
+def read_or_empty(name: str, directory: int, limit: int = MAX_LIVE_FILE_BYTES, *, table: bool = False) -> bytes:
     """The same; nothing where the file cannot be read."""
     try:
         return read_file(name, directory, limit, table=table)
@@ -66,7 +66,7 @@ class Machine(NamedTuple):
 def machine(root: int) -> Machine:
     """From a /proc directory (an fd). What is missing there is 0 or empty."""
     num_cpus = boot = memory = 0
-    for line in read_or_empty("stat", root, 16 * MIB, table=True).split(b"\n"):
+    for line in read_or_empty("stat", root, MAX_LIVE_TABLE_BYTES, table=True).split(b"\n"):
         if line.startswith(b"cpu") and line[3:4].isdigit():
             num_cpus += 1
         elif line.startswith(b"btime "):
@@ -113,7 +113,7 @@ def users(etc: Path | None) -> list[Entry]:
 def _lines(path: Path, least: int) -> Iterator[list[bytes]]:
     try:
         with path.open("rb") as file:
-            data = file.read(16 * MIB)
+            data = file.read(MAX_LIVE_TABLE_BYTES)
     except OSError:
         return
     for line in data.split(b"\n"):
@@ -201,7 +201,7 @@ def _interface(name: bytes, addr: int | None, netmask: int | None, broadcast: in
 def recorded_interfaces(root: int) -> list[Entry]:
     """The IPv6 addresses that net/if_inet6 of a recorded tree tells; /proc has no such table of the IPv4 ones."""
     found: list[Entry] = []
-    for line in read_or_empty("net/if_inet6", root, MIB, table=True).split(b"\n"):
+    for line in read_or_empty("net/if_inet6", root, MAX_LIVE_TABLE_BYTES, table=True).split(b"\n"):
         words = line.split()
         if len(words) == 6 and len(words[0]) == 32 and len(found) < MAX_INTERFACES:
             try:

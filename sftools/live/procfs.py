@@ -19,7 +19,14 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from sftools.errors import InputError
-from sftools.limits import KIB, MAX_FDS_PER_PROCESS, MAX_LIVE_MOUNTS, MAX_LIVE_SOCKETS, MAX_LIVE_STUCK, MIB
+from sftools.limits import (
+    KIB,
+    MAX_FDS_PER_PROCESS,
+    MAX_LIVE_MOUNTINFO_BYTES,
+    MAX_LIVE_MOUNTS,
+    MAX_LIVE_SOCKETS,
+    MAX_LIVE_STUCK,
+)
 from sftools.live import host, sockets
 from sftools.live.host import number, read_file, read_or_empty
 from sftools.scap import tables
@@ -369,7 +376,7 @@ class _Scan:
         uid = number(status.get(b"Uid", [])[1:], 32)
         gid = number(status.get(b"Gid", [])[1:], 32)
         loginuid = read_or_empty("loginuid", directory, 64)
-        groups = cgroups(read_or_empty("cgroup", directory, 64 * KIB))
+        groups = cgroups(read_or_empty("cgroup", directory))
         if self.on_cgroups is not None and groups:
             self.on_cgroups(groups)
         entry: dict[str, int | str | bytes] = {
@@ -515,7 +522,7 @@ class _Scan:
         if mount not in self.devices:
             if len(self.devices) >= MAX_LIVE_MOUNTS:
                 self.devices.clear()
-            for line in read_or_empty("mountinfo", directory, 4 * MIB, table=True).split(b"\n"):
+            for line in read_or_empty("mountinfo", directory, MAX_LIVE_MOUNTINFO_BYTES, table=True).split(b"\n"):
                 words = line.split(None, 3)
                 if len(words) == 4 and len(self.devices) < MAX_LIVE_MOUNTS:
                     major, _, minor = words[2].partition(b":")

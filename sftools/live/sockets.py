@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sftools.limits import MAX_LIVE_SOCKETS
+from sftools.limits import MAX_LIVE_ROW_BYTES, MAX_LIVE_SOCKETS
 from sftools.scap.writer import Entry
 
 IPV4, IPV6, IPV4_SERVER, IPV6_SERVER, UNIX, NETLINK = 3, 4, 5, 6, 8, 15
@@ -21,9 +21,6 @@ _INET = (
     ("tcp", False, _TCP), ("udp", False, _UDP), ("icmp", False, _ICMP), ("raw", False, _RAW),
     ("tcp6", True, _TCP), ("udp6", True, _UDP), ("icmp6", True, _ICMP), ("raw6", True, _RAW),
 )  # fmt: skip
-
-# The longest real row is one of a unix socket: 60 characters and sun_path's 108.
-_MAX_ROW = 1024
 
 
 @dataclass(slots=True)
@@ -151,7 +148,7 @@ def _rows(process: int, table: str) -> Iterator[bytes]:
         return
     with open(fd, "rb") as file:
         try:
-            while row := file.readline(_MAX_ROW):
+            while row := file.readline(MAX_LIVE_ROW_BYTES):
                 yield row
         except OSError:
             return

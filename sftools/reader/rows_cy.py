@@ -263,6 +263,7 @@ class Row:
         return 0
 
     def link(self, process):
+        """Have the row refer to a process and to what is above it."""
         if process.resolved != self.tables.changes:
             self.tables.resolve(process)
         self.process_entity = process

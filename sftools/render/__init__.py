@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Writer(Protocol):
     """What the modules make: writes rows to a binary file, which stays open."""
 
-    def row(self, row: Row, /) -> object: ...
+    def row(self, row: Row, /) -> object:
+        """Write the row's record, at once or with others. Raises DecodeError, and what the file raises."""
 
-    def close(self) -> object: ...
+    def close(self) -> object:
+        """Write what is waiting, and the end. Raises what the file raises."""

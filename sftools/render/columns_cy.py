@@ -37,6 +37,7 @@ class Numbers:
     """A field's numbers. room: 8 bytes for each row, as the machine has them. flags: 1 for each row that has one."""
 
     def begin(self, rows):
+        """Anew, for at most so many rows."""
         self.room = bytearray(8 * rows)
         self.flags = bytearray(rows)
         if cython.compiled:
@@ -62,6 +63,7 @@ class Owned:
         self.fields = []
 
     def begin(self, rows):
+        """Anew, for at most so many rows."""
         self.room = bytearray(4 * rows)
         if cython.compiled:
             base: cython.pointer[cython.char] = self.room
@@ -93,6 +95,7 @@ class Owned:
         return cost
 
     def remember(self, row, entity):
+        """Work out the fields of an entity that is new, on a row that refers to it. Raises DecodeError."""
         values: list
         for field, values in zip(self.fields, self.values):
             values.append(field.get(row))

@@ -215,6 +215,7 @@ class Template:
         return pieces
 
     def put(self, text):
+        """Bytes as they are."""
         n: cython.Py_ssize_t = len(text)
         if cython.compiled:
             if self.capacity - self.size < n:
@@ -238,6 +239,7 @@ class Template:
         return 0
 
     def put_number(self, value):
+        """A number in decimal."""
         if not cython.compiled:
             return self.put(b"%d" % value)
         digits = cython.declare(cython.char[24])

@@ -13,10 +13,11 @@ _BREAKS = frozenset(" /,;")
 
 
 def printable(text: str) -> str:
-    r"""Text that a terminal only shows.
+    r"""Text that a terminal only shows, on one line.
 
     Controls, separators, surrogates, invisible marks and those that turn the direction of writing become \xNN below
-    U+0080, then \uNNNN or \UNNNNNNNN. A byte that was no UTF-8 (sftools.avro.text) becomes \xNN of the byte.
+    U+0080, then \uNNNN or \UNNNNNNNN. A byte that was no UTF-8 becomes \xNN of the byte, in text of traces
+    (sftools.avro.text) and in names of files (os.fsdecode).
     """
     if _PLAIN.fullmatch(text):
         return text
@@ -24,9 +25,8 @@ def printable(text: str) -> str:
 
 
 def _escape(code: int) -> str:
-    if 0xEF80 <= code <= 0xEFFF:
-        code -= 0xEF00
-        return f"\\x{code:02x}"
+    if 0xEF80 <= code <= 0xEFFF or 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code & 0xFF:02x}"
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 

@@ -43,6 +43,8 @@ _PROOF = 3
 
 _EVENT_COUNT = cython.declare(cython.uint, len(tables.EVENT_CODES))
 
+# Numbers at a place in the buffer, little-endian. Nothing is checked: that they lie in it has to be proved before.
+
 
 @cython.cfunc
 @cython.inline

@@ -48,12 +48,16 @@ _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 @dataclass(frozen=True, slots=True)
 class Macro:
+    """A condition with a name."""
+
     tree: Expression
     source: Source
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
+    """The values of a list."""
+
     words: tuple[Word, ...]
     source: Source
 

@@ -119,9 +119,9 @@ refused. `- filter:` means the same as `- drop:`: a record that meets the condit
 is a query.
 
 `SfqlInterpreter.enrich(record)` gives the names, the tags and the highest priority (0 none, 1 low, 2 medium, 3 high) of
-the rules that a record meets. In rules a check that is wrong (a field that does not exist, say) is false and leaves a
-line in `SfqlInterpreter.warnings`; the policies that the processor comes with have some. Bad syntax is an error
-everywhere.
+the rules that a record meets, `()` where it meets none. In rules a check that is wrong (a field that does not exist,
+say) is false and leaves a line in `SfqlInterpreter.warnings`; the policies that the processor comes with have some. Bad
+syntax is an error everywhere.
 
 ## Where this is not the existing sysprint
 

@@ -78,6 +78,7 @@ def _address(text: str) -> Any:
 
 @lru_cache(65_536)
 def held_address(text: str) -> Any:
+    """The text that a field has of an address, as parse_address holds it."""
     return parse_address(text)
 
 

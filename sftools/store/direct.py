@@ -23,12 +23,9 @@ from typing import NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from sftools.limits import MAX_S3_BODY_BYTES, MAX_S3_HEAD_BYTES
 from sftools.store.objects import Part, Unavailable
 
-# A server that sends headers without an end would fill the memory.
-MAX_HEAD_BYTES = 64 << 10
-# What follows them is not of interest; a longer body costs the connection instead of the time to read it.
-MAX_BODY_BYTES = 64 << 10
 _OF_NOTHING = hashlib.sha256(b"").hexdigest()
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: |\r\n)")
 
@@ -224,7 +221,7 @@ class DirectRequests:
             return answer, False
         left = int(length) - len(rest_of_it)
         until = time.monotonic() + self._read_seconds
-        while 0 < left <= MAX_BODY_BYTES and time.monotonic() < until:
+        while 0 < left <= MAX_S3_BODY_BYTES and time.monotonic() < until:
             data = connection.recv(left)
             if not data:
                 break
@@ -251,10 +248,10 @@ class DirectRequests:
             end = buffer.find(b"\r\n\r\n")
             if end < 0:
                 # Byte after byte, each in time, would hold the thread for weeks.
-                if len(buffer) > MAX_HEAD_BYTES or time.monotonic() > until:
+                if len(buffer) > MAX_S3_HEAD_BYTES or time.monotonic() > until:
                     raise Unavailable("the answer's headers do not end")
                 try:
-                    piece = connection.recv(MAX_HEAD_BYTES)
+                    piece = connection.recv(MAX_S3_HEAD_BYTES)
                 except ConnectionResetError as error:
                     raise _Closed(_words(error)) if not buffer else error from None
                 if not piece:

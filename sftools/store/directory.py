@@ -11,11 +11,10 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 
+from sftools.limits import MAX_EXPORT_DIRECTORIES
 from sftools.newfile import make_directories
 from sftools.store.objects import Condition, Denied, NoUpload, ObjectInfo, Part, StoreError, Taken, Unavailable
 
-# Directories that are known to be on the disk; more are asked for again.
-_MAX_MADE = 1000
 # Waiting helps against these; anything else lies in the file or its name.
 _LATER = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOENT, errno.ESTALE, errno.EACCES, errno.EPERM)
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV)
@@ -200,7 +199,7 @@ class DirectoryStore:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(directory)
             _sync(above)
-        if len(self._made) >= _MAX_MADE:
+        if len(self._made) >= MAX_EXPORT_DIRECTORIES:
             self._made.clear()
         self._made.add(directory)
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 from sftools.errors import SftoolsError, UsageError
+from sftools.limits import MAX_S3_ANSWER_BYTES
 from sftools.store.boto_store import (
     CONNECT_SECONDS,
     READ_SECONDS,
@@ -26,8 +27,6 @@ from sftools.store.objects import Condition, NoBucket, NoUpload, ObjectInfo, Par
 from sftools.store.s3 import SECRET_DIRECTORIES, credentials, endpoint_url, one_line
 
 _PIECE = 1 << 20
-_MAX_ANSWER_BYTES = 16 << 20
-_MAX_ERROR_CHARACTERS = 10_000
 
 
 class MinioStore:
@@ -98,7 +97,7 @@ class MinioStore:
 
     def sha256(self, key: str) -> str:
         digest = hashlib.sha256()
-        response = self._request("read an object (s3:GetObject)", "GET", key, stream=True)
+        response = self._request("read an object (s3:GetObject)", "GET", key)
         try:
             for data in response.stream(_PIECE):
                 digest.update(data)
@@ -197,9 +196,15 @@ class MinioStore:
     ) -> tuple[Mapping[str, str], bytes]:
         response = self._request(action, method, key, data, headers, query)
         try:
-            return response.headers, response.data[:_MAX_ANSWER_BYTES]
-        finally:
-            response.release_conn()
+            body = response.read(MAX_S3_ANSWER_BYTES + 1)
+        except Exception as error:
+            response.close()
+            raise Unavailable(f"{self.place}: the answer breaks off: {one_line(str(error))}") from None
+        if len(body) > MAX_S3_ANSWER_BYTES:
+            response.close()
+            raise Unavailable(f"{self.place}: does not answer as S3 does (more than {MAX_S3_ANSWER_BYTES} bytes)")
+        response.release_conn()
+        return response.headers, body
 
     def _request(
         self,
@@ -209,8 +214,8 @@ class MinioStore:
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
-        stream: bool = False,
     ) -> Any:
+        """An answer of success, whose body is still to be read."""
         from minio.error import InvalidResponseError, MinioException, S3Error
         from urllib3.exceptions import HTTPError
 
@@ -222,7 +227,7 @@ class MinioStore:
                 body=data,
                 headers=dict(headers or {}),
                 query_params=dict(query or {}),
-                preload_content=not stream,
+                preload_content=False,
             )
         except S3Error as error:
             code, text = str(error.code), f"{error.code} {error.message}"
@@ -253,7 +258,7 @@ class _NoObject(StoreError):
 
 def _code(body: str | None) -> str:
     """The code in an error document of S3; "" where it is none."""
-    found = re.search("<Code>([A-Za-z0-9]{1,64})</Code>", (body or "")[:_MAX_ERROR_CHARACTERS])
+    found = re.search("<Code>([A-Za-z0-9]{1,64})</Code>", body or "")
     return found[1] if found else ""
 
 

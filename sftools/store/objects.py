@@ -97,9 +97,11 @@ class Part:
         return cls(number, offset, len(data), lambda at, size: data[at : at + size])
 
     def all(self) -> bytes:
+        """In memory at once. Raises what `read` raises."""
         return self.read(0, self.size)
 
     def pieces(self) -> Iterator[bytes]:
+        """PIECE_BYTES at a time. Raises what `read` raises."""
         return pieces(self.read, self.size)
 
     def md5_of_bytes(self) -> bytes:

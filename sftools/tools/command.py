@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from sftools.errors import EXIT_ERROR, EXIT_OK, ExistsError, SftoolsError, UsageError
+from sftools.newfile import give_up
 from sftools.tools.options import OptionalBool
 from sftools.tools.terminal import ended_by_signals, say, tell
 
@@ -131,9 +131,8 @@ def _flushed(name: str, status: int) -> int:
 
 
 def _unwritten(name: str, error: OSError) -> int:
-    """The status where standard output takes no more; what Python flushes at its end would fail again."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    """The status where standard output takes no more."""
+    give_up(1)
     if isinstance(error, BrokenPipeError):  # a reader that goes away, as head does, is no error
         return EXIT_OK
     say(name, f"stdout: cannot be written: {error.strerror}")

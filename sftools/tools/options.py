@@ -24,6 +24,7 @@ class OptionalBool(click.types.BoolParamType):
     name = "optional boolean"
 
     def is_one(self, text: str) -> bool:
+        """Whether the argument behind the option says yes or no, and so belongs to it."""
         try:
             self.convert(text, None, None)
         except click.BadParameter:
@@ -104,6 +105,7 @@ def s3_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def s3_settings(given: dict[str, Any]) -> S3Options:
+    """What was given to the options of s3_options; given: by their parameters' names."""
     from sftools.store.s3 import S3Options
 
     return S3Options(

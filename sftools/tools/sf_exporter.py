@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -15,9 +16,9 @@ import click
 from sftools import __version__
 from sftools.errors import ENDING_SIGNALS, UsageError
 from sftools.limits import MAX_CONFIG_BYTES
+from sftools.render.text import printable
 from sftools.tools.command import Command
 from sftools.tools.options import Number, OptionalBool, Whole
-from sftools.tools.terminal import printable
 
 if TYPE_CHECKING:
     from sftools.export.settings import Settings
@@ -251,8 +252,9 @@ def main(**given: Any) -> int:
     exporter.start()
     status = exporter.run()
     if exporter.hangs:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
         os._exit(status)  # a request hangs; what it does is gone on with at the next start
     return status
 

@@ -461,9 +461,9 @@ def _record(
                     newfile.write_all(1, room[:n], "stdout", patience)
                 if progress:
                     progress(session.source.name, session.source.consumed, None, session.events)
+            if file:
+                file.commit()
             counts, status = session.statistics, session.status or EXIT_OK
-        if file:
-            file.commit()
     except BaseException:
         if file:
             file.abandon()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -14,6 +16,8 @@ from typing import NoReturn
 import click
 
 from sftools.errors import ENDING_SIGNALS
+from sftools.newfile import give_up
+from sftools.render.text import printable
 
 # Work that is done sooner shows no bar.
 QUIET_SECONDS = 1.0
@@ -35,24 +39,29 @@ def _open_standard_streams() -> None:
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        # PYTHONUNBUFFERED or python -u: a write may take only a part then, as on a disk that is nearly full, and
+        # what has written looks like all of it.
+        like = sys.stdout
+        sys.stdout = open(1, "w", 1, like.encoding, like.errors, closefd=False)  # noqa: SIM115
+
+
+def _end_standard_streams() -> None:
+    """What they did not take has been told, or could not be: it does not change the exit status."""
+    for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if not stream.closed:
+                stream.flush()
+        except OSError:
+            give_up(fd)
 
 
 _open_standard_streams()
-
-
-def printable(text: str) -> str:
-    r"""On one line, whatever bytes a file's name has: \n, \x1b, and \xff for a byte that is no UTF-8."""
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    if "\udc80" <= char <= "\udcff":  # a byte, as os.fsdecode gives it
-        return f"\\x{ord(char) - 0xDC00:02x}"
-    return char.encode("unicode_escape").decode()
+atexit.register(_end_standard_streams)
 
 
 def say(tool: str, line: str) -> None:
-    """A message of a command."""
+    """A message of a command, on one line whatever bytes the names in it have."""
     tell(f"{tool}: {printable(line)}\n")
 
 

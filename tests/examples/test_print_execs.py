@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,3 +30,12 @@ def test_its_errors_have_a_code() -> None:
     done = run("no-such-file")
     assert done.returncode == 1
     assert done.stderr.startswith("ErrorReadingFileSystem: no-such-file: does not exist")
+
+
+def test_a_closed_pipe_is_silent() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    program = [sys.executable, "examples/print_execs.py", "tests/fixtures/webshell.scap"]
+    done = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, check=False, cwd=ROOT)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")

@@ -26,6 +26,17 @@ def root(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
+@pytest.mark.parametrize(
+    ("age_ns", "seconds"), [(0, 0.01), (4_000_000, 0.006), (10_000_000, 0.0), (10**18, 0.0), (-(10**18), 0.01)]
+)
+def test_a_file_is_read_a_tick_after_its_last_change(
+    age_ns: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one in the future, by a server's clock, nothing is known: a tick has to do."""
+    monkeypatch.setattr(files.time, "time_ns", lambda: 10**18 + age_ns)
+    assert Identity(0, 0, 0, 0, 10**18).seconds_until_told() == seconds
+
+
 def test_links_are_not_followed(tmp_path: Path, root: int) -> None:
     (tmp_path / "secret").write_bytes(b"x")
     (tmp_path / "link").symlink_to("secret")

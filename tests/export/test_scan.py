@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from sftools.export.names import KeyRule
-from sftools.export.scan import CONT_UPDATE, CONT_UPDATE_RECUR, MAX_DEPTH, MOVE_DEL, Scanner
+from sftools.export.scan import CONT_UPDATE, CONT_UPDATE_RECUR, MOVE_DEL, Scanner
+from sftools.limits import MAX_EXPORT_DEPTH
 
 
 class Clock:
@@ -300,7 +301,7 @@ def test_directories_that_cannot_be_read(
     tmp_path: Path, root: int, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are told of once, and the others go on; root reads all, so that it is an open that is refused here."""
-    deep = "/".join("d" * (MAX_DEPTH + 1))
+    deep = "/".join("d" * (MAX_EXPORT_DEPTH + 1))
     write(tmp_path, "a/x", "closed/x", "z/x", f"{deep}/x")
     opened = os.open
 
@@ -313,7 +314,7 @@ def test_directories_that_cannot_be_read(
     scanner = Scanner(CONT_UPDATE_RECUR, 60)
     for _ in range(2):
         assert [found.relative for found in scanner.scan(root)] == ["a/x", "z/x"]
-    too_deep = f"{deep}: lies below {MAX_DEPTH} directories: it is left alone"
+    too_deep = f"{deep}: lies below {MAX_EXPORT_DEPTH} directories: it is left alone"
     assert said() == ["closed: cannot be read: Permission denied", too_deep]
 
 

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import pytest
 
 from sftools.errors import SftoolsError
-from sftools.export.files import Changed
+from sftools.export import files
+from sftools.export.files import Changed, Identity
 from sftools.export.journal import Journal
 from sftools.export.names import KeyRule
 from sftools.export.parts import Parts
@@ -139,8 +140,8 @@ def root(tmp_path: Path) -> Iterator[int]:
 def shipper(store: Any, tmp_path: Path, **more: Any) -> Shipper:
     stop = threading.Event()
     journal = Journal(os.open(tmp_path / "journal", os.O_RDWR | os.O_CREAT))
-    more = {"compression": "none", "journal": journal, "parts": Parts(1, 1000)} | more
-    return Shipper(store, KeyRule(), "in", {"nodename": "ü"}, rate=Rate(None, stop), stop=stop, **more)
+    more = {"compression": "none", "journal": journal, "parts": Parts(1, 1000), "stop": stop} | more
+    return Shipper(store, KeyRule(), "in", {"nodename": "ü"}, rate=Rate(None, stop), **more)
 
 
 def ship(store: Any, tmp_path: Path, root: int, final: bool = True, **more: Any) -> Result:
@@ -327,6 +328,28 @@ def test_a_file_that_changes_between_hashing_and_sending(
     assert ship(store, tmp_path, root, parts=Parts(1, part_size)) is Result.REMOVED
     assert unlike in [data for data, *_ in store.objects.values()]
     assert not store.pending
+
+
+def test_a_change_within_a_tick_of_the_clock_is_sent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: int
+) -> None:
+    """As before Linux 6.13: the file's times are those of the kernel's last tick."""
+    path = tmp_path / "in" / NAME
+    path.write_bytes(b"before")
+    found = os.stat(path)
+    told = Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    monkeypatch.setattr(Identity, "of", lambda stat: told)
+    monkeypatch.setattr(files.time, "time_ns", lambda: told.ctime_ns + 4_000_000)
+
+    class Writing(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout == 0.006:
+                path.write_bytes(b"within")
+            return super().wait(timeout)
+
+    store = Memory()
+    assert ship(store, tmp_path, root, stop=Writing()) is Result.REMOVED
+    assert [data for data, *_ in store.objects.values()] == [b"within"]
 
 
 def test_a_file_that_changes_while_it_is_hashed(tmp_path: Path, root: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,8 @@ def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str) -> None:
 
 
 def test_a_byte_that_was_no_utf8_is_shown_as_that_byte() -> None:
-    assert printable("caf\uefe9") == r"caf\xe9"
+    assert printable("caf\uefe9") == r"caf\xe9", "in a trace"
+    assert printable(os.fsdecode(b"caf\xe9")) == r"caf\xe9", "in a name"
 
 
 @given(st.text())

@@ -144,7 +144,7 @@ def tool(fail: str | None, status: int) -> int:
         (["--fail", "filter"], 2, "tool: filter: unknown field\n  a.b = 1\n  ^\n"),
         (["--fail", "usage"], 2, "tool: no input\n"),
         (["--status", "x"], 2, "tool: Invalid value for '--status': 'x' is not a valid integer.\n"),
-        (["a\nb"], 2, "tool: Got unexpected extra argument (a\\nb)\n"),
+        (["a\nb"], 2, "tool: Got unexpected extra argument (a\\x0ab)\n"),
     ],
 )
 def test_errors_are_lines_and_statuses(arguments: list[str], status: int, said: str) -> None:
@@ -198,6 +198,22 @@ def test_where_messages_cannot_be_written_the_status_is_the_same(name: str, argu
     command = [sys.executable, "-m", f"sftools.tools.{name}", *arguments]
     with open("/dev/full", "wb") as full:
         assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full, check=False).returncode == status
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["-o", "json", TRACE], ["-o", "csv", TRACE], [TRACE], ["--help"]])
+def test_what_is_written_in_part_only_is_an_error(tmp_path: Path, arguments: list[str], unbuffered: str) -> None:
+    """As on a disk that gets full."""
+    limited = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", sys.executable, "-m", "sftools.tools.sysprint"]
+    with (tmp_path / "out").open("wb") as out:
+        done = subprocess.run(
+            [*limited, *arguments],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=out,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"sysprint: stdout: cannot be written: File too large\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

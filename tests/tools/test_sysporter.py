@@ -697,7 +697,7 @@ def test_a_directory_that_cannot_be_made(directory, why):
 
 
 def test_name_with_control_characters():
-    assert run("-r", "a\nb\x1b]0;", "-w", "x.sf", status=1) == "sysporter: a\\nb\\x1b]0;: does not exist\n"
+    assert run("-r", "a\nb\x1b]0;", "-w", "x.sf", status=1) == "sysporter: a\\x0ab\\x1b]0;: does not exist\n"
 
 
 def test_damaged():

@@ -530,8 +530,8 @@ def test_help_needs_little() -> None:
     )
     own = {name.decode() for name in loaded if name.startswith(b"sftools")}
     assert own == {
-        "sftools", "sftools.errors", "sftools.tools", "sftools.tools.command", "sftools.tools.options",
-        "sftools.tools.sysprint", "sftools.tools.terminal",
+        "sftools", "sftools.errors", "sftools.newfile", "sftools.render", "sftools.render.text", "sftools.tools",
+        "sftools.tools.command", "sftools.tools.options", "sftools.tools.sysprint", "sftools.tools.terminal",
     }  # fmt: skip
     assert not {b"fastavro", b"boto3", b"orjson", b"lark", b"pyarrow"} & loaded
 

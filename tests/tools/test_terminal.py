@@ -14,7 +14,7 @@ import pytest
 
 from sftools.errors import ENDING_SIGNALS
 from sftools.tools import terminal
-from sftools.tools.terminal import Progress, ended_by_signals, printable, say
+from sftools.tools.terminal import Progress, ended_by_signals, say
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -30,10 +30,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
 
 def test_messages_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     say("sysprint", "a\nb\x1b[2J: does not exist")
-    assert capsys.readouterr().err == "sysprint: a\\nb\\x1b[2J: does not exist\n"
-    assert printable("/srv/größe 你好") == "/srv/größe 你好"
-    assert printable(os.fsdecode(b"caf\xe9")) == "caf\\xe9"
-    assert printable("\ud800") == "\\ud800"
+    assert capsys.readouterr().err == "sysprint: a\\x0ab\\x1b[2J: does not exist\n"
 
 
 def test_the_bar_fits_and_goes_away(shown: Callable[[], str]) -> None:
@@ -51,7 +48,7 @@ def test_the_bar_fits_and_goes_away(shown: Callable[[], str]) -> None:
 
 def test_a_pipe_has_no_bar_but_numbers(shown: Callable[[], str]) -> None:
     Progress("events")("stdin\n", 50, None, 2_000_000)
-    assert shown().startswith("\rstdin\\n 2.0 M events, ")
+    assert shown().startswith("\rstdin\\x0a 2.0 M events, ")
 
 
 def test_more_than_the_file_had(shown: Callable[[], str]) -> None:

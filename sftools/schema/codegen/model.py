@@ -119,23 +119,31 @@ class Named:
 
 @dataclass(slots=True)
 class Record(Named):
+    """is_error: declared as `error`, for messages to throw."""
+
     fields: list[Field]
     is_error: bool = False
 
 
 @dataclass(slots=True)
 class Enum(Named):
+    """default: the symbol for those that a reader does not know."""
+
     symbols: list[str]
     default: str | None = None
 
 
 @dataclass(slots=True)
 class Fixed(Named):
+    """size: bytes."""
+
     size: int
 
 
 @dataclass(slots=True)
 class Message:
+    """A call. errors: beside the string that Avro lets every message throw. oneway: nobody waits for the response."""
+
     name: str
     request: list[Field]
     response: Schema
