@@ -5,6 +5,7 @@ Until then a file lies beside, under a temporary name (temporary_name). Nothing 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -154,13 +155,11 @@ class NewFile:
         Raises ExistsError where somebody else has taken the name since, without force; it is to be abandoned then.
         """
         if self._temporary is None:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
+            self._close()
             return
         try:
             os.fsync(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+            self._close()
             if self._force:
                 os.replace(self._temporary, self._path)
             else:
@@ -171,13 +170,17 @@ class NewFile:
 
     def abandon(self) -> None:
         """Leave nothing of a file that has no name yet. Raises nothing; does nothing to one that has."""
-        try:
+        with contextlib.suppress(OSError):
             if self._fd >= 0:
-                os.close(self._fd)
+                self._close()
+        with contextlib.suppress(OSError):
             if self._temporary is not None:
                 os.unlink(self._temporary)
-        except OSError:
-            pass
+
+    def _close(self) -> None:
+        """Once, also where a signal ends the call: the number may belong to somebody else then."""
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
 
 def check(path: str, force: bool, inputs: Iterable[str] = ()) -> None:
