@@ -174,8 +174,8 @@ class SFFormatter:
 
 def _to_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
     file = NewFile(os.fspath(path), force=True)
-    file.open()
     try:
+        file.open()
         with file.stream() as out:
             write(out)
         file.commit()

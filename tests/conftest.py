@@ -84,14 +84,27 @@ class Listener:
         self._server.close()
 
 
+@contextlib.contextmanager
+def short_directory() -> Iterator[Path]:
+    """For sockets, whose paths have 107 bytes at most: pytest takes too many of them where TMPDIR is long."""
+    where = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(prefix="sftools-", dir=where if len(where) < 40 else "/tmp") as directory:
+        yield Path(directory)
+
+
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    with tempfile.TemporaryDirectory(prefix="sftools-") as directory:  # a socket's path is short
-        it = Listener(os.path.join(directory, "socket"))
-        try:
-            yield it
-        finally:
-            it.close()
+def short_path() -> Iterator[Path]:
+    with short_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def listener(short_path: Path) -> Iterator[Listener]:
+    it = Listener(str(short_path / "socket"))
+    try:
+        yield it
+    finally:
+        it.close()
 
 
 def _missing(what: str) -> NoReturn:

@@ -233,6 +233,27 @@ def test_what_a_patient_writer_writes_is_all_there(tmp_path):
     assert got == [data]
 
 
+@pytest.mark.parametrize("call", ["fsync", "close", "link", "unlink"])
+def test_ended_by_a_signal_while_it_is_completed(call, tmp_path, monkeypatch):
+    """Its handler raises when the call has done its work."""
+    file = new(tmp_path / "x")
+    file.write(b"data")
+    done = getattr(os, call)
+
+    def interrupted(*arguments):
+        monkeypatch.undo()
+        done(*arguments)
+        raise SystemExit
+
+    monkeypatch.setattr(os, call, interrupted)
+    with pytest.raises(SystemExit):
+        file.commit()
+    fd = os.open(os.devnull, os.O_RDONLY)
+    file.abandon()
+    os.close(fd)
+    assert os.listdir(tmp_path) == (["x"] if "link" in call else [])
+
+
 def test_after_the_commit_of_a_device_nothing_is_left_to_close():
     """Its number may belong to somebody else then."""
     file = new(os.devnull)

@@ -243,8 +243,8 @@ def _handler(lane: Lane) -> Any:
 def _replace(path: str, data: bytes) -> None:
     """Write a file that others read at any time."""
     file = NewFile(path, force=True)
-    file.open()
     try:
+        file.open()
         file.write(data)
         file.commit()
     except BaseException:

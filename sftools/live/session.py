@@ -118,6 +118,12 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
             if options.duration:
                 timer.start()
 
+        def ended() -> None:
+            # What it has begun is waited for: it uses what is closed after this.
+            timer.cancel()
+            if timer.ident is not None:
+                timer.join()
+
         capture = stack.enter_context(
             Capture(
                 probe,
@@ -135,7 +141,7 @@ def capture_session(options: SessionOptions) -> Iterator[Session]:
             stack.callback(lookup.close)
         session = Session(capture, command, options.on_stop)
         stack.enter_context(_stopped_by_signals(session.stop, command))
-        stack.callback(timer.cancel)
+        stack.callback(ended)
         yield session
 
 

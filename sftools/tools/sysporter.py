@@ -449,9 +449,9 @@ def _record(
     patience = _patience(given)
     file = None if write == STDIN else newfile.NewFile(write, given["force"], _PRIVATE, patience)
     progress = None if given["quiet"] or not sys.stderr.isatty() else Progress("events")
-    if file:
-        file.open()
     try:
+        if file:
+            file.open()
         with _live(given, command, patience) as session:
             room = memoryview(bytearray(_ROOM))
             while n := session.source.readinto(room):

@@ -139,18 +139,18 @@ def test_socket_and_file(listener, tmp_path):
     assert (tmp_path / "x.sf").stat().st_size == output.bytes_written - 1
 
 
-def test_socket_that_nobody_listens_on(tmp_path):
+def test_socket_that_nobody_listens_on(short_path):
     with pytest.raises(OutputError, match="cannot be connected to: No such file"):
-        SocketOutput(str(tmp_path / "none"))
+        SocketOutput(str(short_path / "none"))
     with pytest.raises(OutputError, match="cannot be connected to"):
         SocketOutput("x" * 200)
 
 
-def test_socket_whose_reader_is_gone(tmp_path):
+def test_socket_whose_reader_is_gone(short_path):
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    server.bind(str(tmp_path / "socket"))
+    server.bind(str(short_path / "socket"))
     server.listen(1)
-    output = SocketOutput(str(tmp_path / "socket"))
+    output = SocketOutput(str(short_path / "socket"))
     server.accept()[0].close()
     server.close()
     with pytest.raises(OutputError, match="the reader has closed the socket"):
@@ -158,13 +158,13 @@ def test_socket_whose_reader_is_gone(tmp_path):
     output.abandon()
 
 
-def test_socket_whose_reader_does_not_read(tmp_path, monkeypatch):
+def test_socket_whose_reader_does_not_read(short_path, monkeypatch):
     monkeypatch.setattr(newfile, "_PATIENCE_SECONDS", 0)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
-        server.bind(str(tmp_path / "socket"))
+        server.bind(str(short_path / "socket"))
         server.listen(1)
         patience = Patience()
-        output = SocketOutput(str(tmp_path / "socket"), patience)
+        output = SocketOutput(str(short_path / "socket"), patience)
         patience.end()
 
         def send_much():

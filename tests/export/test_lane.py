@@ -123,7 +123,8 @@ def test_a_file_that_takes_long_holds_up_no_others(jobs: int, source: Path, lane
         while made.status.scans == scans:
             assert running.is_alive()
             time.sleep(0.01)
-        (source / "last").write_bytes(b"new")
+        (source.parent / "last").write_bytes(b"new")
+        (source.parent / "last").rename(source / "last")  # found while it is written, it would rest for long
         assert last_done.wait(60)
     finally:
         go_on.set()

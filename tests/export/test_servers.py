@@ -249,8 +249,9 @@ def test_a_directory_that_vanishes_and_returns(source: Path, bucket: Any, export
     eventually(lambda: not (source / str(EPOCH)).exists())
     shutil.rmtree(source)
     eventually(lambda: b"No such file" in (source.parent / "log").read_bytes())
+    (source.parent / "second").write_bytes(b"second")
     source.mkdir()
-    (source / str(EPOCH + 1)).write_bytes(b"second")
+    (source.parent / "second").rename(source / str(EPOCH + 1))  # found while it is written, it would rest for long
     eventually(lambda: there(bucket, f"2024/05/01/{EPOCH + 1}.sf"))
 
 

@@ -24,6 +24,12 @@ from sftools.scap.writer import _PARAM_SIZES
 _SIGNED = {"PT_ERRNO", "PT_FD", "PT_PID", "PT_INT64", "PT_INT32"}
 
 
+@pytest.fixture
+def tmp_path(short_path: Path) -> Path:
+    """Workloads and servers make sockets there."""
+    return short_path
+
+
 class Recorded(NamedTuple):
     """One event, its parameters by name: numbers, text without its NUL, else bytes; None where it is absent."""
 

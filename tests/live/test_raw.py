@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from sftools.porter import PorterOptions, port
 from sftools.schema.versions import schema_json
 from sftools.source import Source
 from sftools.tools import sysporter
+from tests.conftest import short_directory
 from tests.live.other_programs import assert_sysdig_agrees, assert_tshark_agrees
 
 HERE = Path(__file__).parent
@@ -105,15 +107,14 @@ def test_raw_and_then_read_equals_live(name: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory, permitted: None) -> Path:
+def recorded(permitted: None) -> Iterator[Path]:
     """A capture of several workloads."""
-    directory = tmp_path_factory.mktemp("raw")
-    path = directory / "host.scap"
     names = ("open_forms", "names", "input_output", "descriptors", "programs", "identities", "tcp", "udp", "unix")
-    script = "; ".join(" ".join(workload(name, directory)) for name in names)
-    (directory / "work").mkdir()
-    run(directory / "work", "--raw", "-w", str(path), "--", "/bin/sh", "-c", script)
-    return path
+    with short_directory() as directory:
+        script = "; ".join(" ".join(workload(name, directory)) for name in names)
+        (directory / "work").mkdir()
+        run(directory / "work", "--raw", "-w", str(directory / "host.scap"), "--", "/bin/sh", "-c", script)
+        yield directory / "host.scap"
 
 
 def test_sysdig_reads_it_event_for_event(recorded: Path) -> None:

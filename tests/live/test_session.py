@@ -288,6 +288,20 @@ def test_a_duration_begins_when_proc_has_been_read(permitted: None, monkeypatch:
         assert read_all(session.source).startswith(first.getvalue() + last.getvalue())
 
 
+def test_nothing_of_a_session_goes_on_when_it_is_over(permitted: None) -> None:
+    """The end of its duration, which another thread tells, may come late."""
+    ended: list[bool] = []
+
+    def late() -> None:
+        time.sleep(0.5)
+        ended.append(True)
+
+    options = SessionOptions(ProbeOptions(pids=frozenset({1 << 22})), duration=0.01, names=False, on_stop=late)
+    with capture_session(options) as session:
+        read_all(session.source)
+    assert ended == [True]
+
+
 def test_a_command_that_is_killed_while_it_waits_ends_the_capture(permitted: None) -> None:
     with capture_session(SessionOptions(command=["true"], names=False)) as session:
         assert session._command is not None

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 import sftools
 from sftools import __version__
 from sftools.errors import CaptureError
-from sftools.newfile import is_temporary
+from sftools.newfile import NewFile, is_temporary
 from sftools.scap import tables
 from sftools.scap.scenario import build
 from sftools.tools.sysporter import main
@@ -316,6 +316,18 @@ def test_without_input_it_is_live(refused):
     trace, raw = refused
     assert trace.probe.events is not None
     assert raw.probe.events is None
+
+
+def test_a_raw_capture_that_is_ended_as_it_begins_leaves_no_file(refused, monkeypatch):
+    opened = NewFile.open
+
+    def ended(file):
+        opened(file)
+        raise SystemExit(128 + signal.SIGTERM)
+
+    monkeypatch.setattr(NewFile, "open", ended)
+    run("--raw", "-w", "y", status=128 + signal.SIGTERM)
+    assert files() == []
 
 
 def test_live_options(refused):
