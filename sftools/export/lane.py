@@ -53,7 +53,11 @@ class DirectoryGone(SftoolsError):
 
 @dataclass(slots=True)
 class Status:
-    """What a lane has done and how it is; numbers only grow, but for those of the last scan."""
+    """What a lane has done and how it is; numbers only grow, but for pending, free and not_exported.
+
+    pending: files that the last scan found and that are still to be exported. free: the part of the disk that was free
+    then. not_exported: with --once, what could not be.
+    """
 
     exported: int = 0
     exported_bytes: int = 0
@@ -84,6 +88,7 @@ class Lane:
         self._failed_since: dict[str, float] = {}
         self._seen_since: dict[str, float] = {}
         self._waiting: set[str] = set()
+        self._pending: set[str] = set()
         self._idle_passes = 0
         self._progress = 0
         self._outage = 0
@@ -263,12 +268,14 @@ class Lane:
             status.error = ""
         self._directory_error = ""
         status.scans += 1
-        status.pending = len(found)
+        present = {each.relative for each in found}
+        with self._lock:
+            self._pending = present.copy()
+            status.pending = len(present)
         self._look_at_disk()
         if self.settings.dry_run:
             self._tell(found)
             return False
-        present = {each.relative for each in found}
         with self._lock:
             self._retry = {name: kept for name, kept in self._retry.items() if name in present}
             self._failed_since = {name: kept for name, kept in self._failed_since.items() if name in present}
@@ -284,7 +291,7 @@ class Lane:
             except StoreError as error:
                 self._outage_begins(error)
         with self._lock:
-            self._waiting = present.copy()
+            self._waiting = present
         if found and time.monotonic() >= self._paused_until:
             self._ship_all(pool, found)
         return not self.settings.once or self._again(found)
@@ -383,9 +390,11 @@ class Lane:
             with self._lock:
                 self._retry[relative] = (attempts, self._paused_until)
             return False
-        except FileNotFoundError:
+        except FileNotFoundError:  # somebody has taken it away
             self._swept = False  # with an upload that nobody goes on with, perhaps
-            return True  # somebody has taken it away; the next scan knows
+            with self._lock:
+                self._no_longer_pending(relative)
+            return True
         except Changed as error:
             log.info("%s: %s", relative, error)
             self._failed(found, str(error), quiet=True)
@@ -406,6 +415,8 @@ class Lane:
                 status.last_success = time.time()
                 status.error = ""
             self._retry.pop(relative, None)
+            if result in (Result.REMOVED, Result.COPIED):
+                self._no_longer_pending(relative)
             if result is Result.REMOVED:
                 status.exported += 1
                 status.exported_bytes += size
@@ -424,6 +435,10 @@ class Lane:
             log.info("%s -> %s (%d bytes)", relative, key, size)
         else:
             log.debug("%s: %s %s", relative, result.value, key)
+
+    def _no_longer_pending(self, relative: str) -> None:
+        self._pending.discard(relative)
+        self.status.pending = len(self._pending)
 
     def _failed(self, found: Found, text: str, quiet: bool = False) -> None:
         """This file could not be exported; others may."""
@@ -506,6 +521,8 @@ class Lane:
                     if remove(self._root, each.relative, fd, identity) is Removal.REMOVED:
                         self.status.dropped += 1
                         self._swept = False
+                        with self._lock:
+                            self._no_longer_pending(each.relative)
                         log.error("%s: DROPPED: %d bytes that were never sent", each.relative, identity.size)
                 finally:
                     os.close(fd)

@@ -193,7 +193,7 @@ class Exporter:
             ("failures_total", "counter", "Attempts that failed.", [s.failures for s in self._all()]),
             ("dropped_files_total", "counter", "Files removed that were never sent.", [s.dropped for s in self._all()]),
             ("scans_total", "counter", "Scans of the directory.", [s.scans for s in self._all()]),
-            ("pending_files", "gauge", "Files to export at the last scan.", [s.pending for s in self._all()]),
+            ("pending_files", "gauge", "Files still to be exported.", [s.pending for s in self._all()]),
             ("disk_free_ratio", "gauge", "Free part of the directory's disk.", [s.free for s in self._all()]),
             (
                 "last_success_timestamp_seconds",

@@ -266,8 +266,11 @@ def test_two_on_one_directory(place: Path) -> None:
 
 def test_health_and_metrics(place: Path) -> None:
     run(*local(place, "--health-file", place / "health", "--metrics-file", place / "metrics"))
-    assert json.loads((place / "health").read_text())["lanes"][0]["exported"] == 2
-    assert re.search(r'^sf_exporter_exported_files_total\{dir=".*"\} 2$', (place / "metrics").read_text(), re.M)
+    (lane,) = json.loads((place / "health").read_text())["lanes"]
+    assert (lane["exported"], lane["pending"]) == (2, 0)
+    metrics = (place / "metrics").read_text()
+    assert re.search(r'^sf_exporter_exported_files_total\{dir=".*"\} 2$', metrics, re.M)
+    assert re.search(r'^sf_exporter_pending_files\{dir=".*"\} 0$', metrics, re.M)
 
 
 def test_a_signal_ends_it(place: Path) -> None:
