@@ -132,8 +132,10 @@ class Journal:
 def _checked(entry: Entry) -> Entry:
     """An entry as read. Raises ValueError, TypeError where it is none that begin() or begun() have written."""
     texts = (entry.place, entry.key, entry.sha256, entry.upload)
-    if not isinstance(entry.lost, bool) or not all(isinstance(each, str) for each in texts) or not all(
-        isinstance(each, int) and each >= 0 for each in (entry.size, entry.part_size)
+    if (
+        not isinstance(entry.lost, bool)
+        or not all(isinstance(each, str) for each in texts)
+        or not all(isinstance(each, int) and each >= 0 for each in (entry.size, entry.part_size))
     ):
         raise TypeError("wrong kinds of values")
     names = bytes.fromhex(entry.path).split(b"/")
