@@ -24,7 +24,7 @@ _DIGEST = 32
 class Entry:
     """An upload. upload: its id, "" before the store has given one. sha256: of the object that it becomes.
 
-    path: of the file, in hex of its bytes.
+    path: of the file, in hex of its bytes. lost: another was begun for the key without an answer, and may yet appear.
     """
 
     place: str
@@ -34,6 +34,7 @@ class Entry:
     size: int
     part_size: int
     upload: str = ""
+    lost: bool = False
 
 
 class Journal:
@@ -131,8 +132,10 @@ class Journal:
 def _checked(entry: Entry) -> Entry:
     """An entry as read. Raises ValueError, TypeError where it is none that begin() or begun() have written."""
     texts = (entry.place, entry.key, entry.sha256, entry.upload)
-    if not all(isinstance(each, str) for each in texts) or not all(
-        isinstance(each, int) and each >= 0 for each in (entry.size, entry.part_size)
+    if (
+        not isinstance(entry.lost, bool)
+        or not all(isinstance(each, str) for each in texts)
+        or not all(isinstance(each, int) and each >= 0 for each in (entry.size, entry.part_size))
     ):
         raise TypeError("wrong kinds of values")
     names = bytes.fromhex(entry.path).split(b"/")

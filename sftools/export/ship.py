@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -214,7 +214,7 @@ class Shipper:
         """Drop an upload that nothing will complete. Raises StoreError."""
         if entry.upload:
             self.store.abort(entry.key, entry.upload)
-        else:
+        if entry.lost or not entry.upload:
             self.lost_begins.add(entry.key)
             self.drop_uploads(entry.key)
         if self.journal is not None:
@@ -260,7 +260,7 @@ class _One:
         key = self.shipper.rule.key(self.relative)
         for each in (key, other_version(key, self.content.plain_sha256)):
             if self._at(each, look):
-                self._forget_upload()
+                self._forget_upload(each)
                 return each
             if not self.final:
                 break  # one copy of an unfinished file is enough
@@ -380,6 +380,7 @@ class _One:
         if not upload:
             if journal is not None:
                 entry = Entry(store.place, key, self.path, content.sha256, content.size, content.part_size)
+                entry = replace(entry, lost=key in shipper.lost_begins)
                 slot = journal.begin(entry)
             if slot is None:  # nothing will remember it: what an earlier one left is looked for now
                 shipper.drop_uploads(key)
@@ -408,10 +409,8 @@ class _One:
             store.abort(key, upload)
             self._clear(slot)
             raise
-        if key in shipper.lost_begins:
-            shipper.drop_uploads(key)
-            shipper.lost_begins.discard(key)
-        self._clear(slot)
+        if key not in shipper.lost_begins:  # else it is dropped, and this noted, when the object is confirmed
+            self._clear(slot)
 
     def _send_parts(self, key: str, upload: str, there: Container[int]) -> list[str]:
         """Send the parts that are not there yet, some at the same time. Returns the ETags of all."""
@@ -473,16 +472,21 @@ class _One:
                 there = self.store.parts(key, entry.upload)
                 # One that was damaged on its way cannot be replaced everywhere (rclone): then all of it is begun again.
                 ours = {number: md5.hex() for number, md5 in enumerate(content.md5s, 1)}
+                if entry.lost:
+                    self.shipper.lost_begins.add(key)
                 if all(etag == ours.get(number) for number, (etag, _) in there.items()):
                     return slot, entry.upload, there
         self.shipper.part_upload_gone(slot, entry)
         return None, "", {}
 
-    def _forget_upload(self) -> None:
+    def _forget_upload(self, key: str) -> None:
         """Nothing of an upload is left once the object is confirmed."""
-        journal = self.shipper.journal
+        journal, lost = self.shipper.journal, self.shipper.lost_begins
+        if key in lost:
+            self.shipper.drop_uploads(key)
         if journal is not None and (found := journal.find(self.store.place, self.path)):
             self.shipper.part_upload_gone(*found)
+        lost.discard(key)
 
     def _clear(self, slot: int | None) -> None:
         if slot is not None and self.shipper.journal is not None:

@@ -400,6 +400,50 @@ def test_a_partial_copy_becomes_the_whole(honours: bool | None, quotes: bool, tm
     assert "trace" not in store.objects[KEY][1]
 
 
+@pytest.mark.parametrize("fails", ["", "part", "drop", "drop and restart"])
+def test_an_upload_that_appears_long_after_it_was_asked_for_is_dropped(fails: str, tmp_path: Path, root: int) -> None:
+    """The answer was lost; it is not there when it is looked for, nor perhaps before the exporter runs again."""
+    (tmp_path / "in" / NAME).write_bytes(os.urandom(3500))
+    late: list[str] = []
+
+    class Late(Memory):
+        def begin(self, key: str, meta: Mapping[str, str]) -> str:
+            if not late:
+                late.append(key)
+                raise Unavailable("no answer")
+            return super().begin(key, meta)
+
+        def put_part(self, key: str, upload: str, part: Part) -> str:
+            self.pending["late"] = (key, {}, {})
+            return super().put_part(key, upload, part)
+
+        def uploads(self, key: str) -> list[str]:
+            if self.failing and "late" in self.pending and fails.startswith("drop"):
+                self.failing = False
+                raise Unavailable("busy")
+            return super().uploads(key)
+
+        failing = True
+
+    def fault(call: str) -> None:
+        if call == "complete" and store.failing and fails == "part":
+            store.failing = False
+            raise Unavailable("busy")
+
+    store = Late(True, fault)
+    again = shipper(store, tmp_path)
+    for _ in range(5):
+        try:
+            assert again.ship(root, NAME, final=True, settled=True, look=True).result is Result.REMOVED
+            break
+        except Unavailable:
+            if fails in ("part", "drop and restart") and not store.failing:
+                again = shipper(store, tmp_path)
+    assert not (tmp_path / "in" / NAME).exists()
+    assert not store.pending
+    assert Journal(os.open(tmp_path / "journal", os.O_RDWR)).entries() == []
+
+
 @pytest.mark.parametrize("honours", [True, False])
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_a_copy_that_was_stored_without_its_mark_is_written_again(
