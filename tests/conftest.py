@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sftools.errors import ENDING_SIGNALS
+
 # How long an example takes is the machine's matter: a deadline would make tests fail on a busy one.
 settings.register_profile("sftools", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sftools")
@@ -28,6 +31,11 @@ settings.load_profile("sftools")
 
 # Containers' images set it. It hides what is left in a buffer when a write fails, which users then see.
 os.environ.pop("PYTHONUNBUFFERED", None)
+
+# Under nohup, and behind a script's &, some are ignored, and would be by all that tests start. What is handled is not.
+for _number in ENDING_SIGNALS:
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda number, frame: None)
 
 
 # Servers are started by the script that does it outside tests, too.

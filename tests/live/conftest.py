@@ -88,11 +88,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_the_tests() -> None:
-    """For a process that ends only when it is told to: the kernel kills it when the tests were killed.
-
-    A SIGHUP ends it too, though the tests run under nohup.
-    """
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """For a process that ends only when it is told to: the kernel kills it when the tests were killed."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -647,10 +647,7 @@ def test_full_device():
 @pytest.mark.parametrize("signal_", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_ended_while_it_writes(signal_):
     os.mkdir("out")
-    process = subprocess.Popen(
-        [*COMMAND, "-r", "-", "-w", "out/x.sf"], stdin=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-    )  # fmt: skip
+    process = subprocess.Popen([*COMMAND, "-r", "-", "-w", "out/x.sf"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin
     assert process.stderr
     process.stdin.write(CAPTURE)

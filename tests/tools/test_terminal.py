@@ -84,17 +84,16 @@ def test_a_terminal_that_was_closed_takes_nothing(shown: Callable[[], str], monk
 
 
 @pytest.fixture
-def not_under_nohup() -> Iterator[None]:
-    """And every handler is as it was, at the end."""
+def handlers() -> Iterator[None]:
+    """Every handler is as it was, at the end."""
     before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", ENDING_SIGNALS)
-def test_a_signal_ends_the_work(number: int, not_under_nohup: None) -> None:
+def test_a_signal_ends_the_work(number: int, handlers: None) -> None:
     with pytest.raises(SystemExit) as ended, ended_by_signals():
         signal.raise_signal(number)
     assert ended.value.code == 128 + number
@@ -102,7 +101,7 @@ def test_a_signal_ends_the_work(number: int, not_under_nohup: None) -> None:
         signal.raise_signal(another)
 
 
-def test_work_that_no_signal_ended_leaves_them_as_they_were(not_under_nohup: None) -> None:
+def test_work_that_no_signal_ended_leaves_them_as_they_were(handlers: None) -> None:
     before = [signal.getsignal(number) for number in ENDING_SIGNALS]
     with ended_by_signals():
         pass
